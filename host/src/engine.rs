@@ -1,0 +1,123 @@
+//! The engine: WebAssembly components as plugins.
+//!
+//! The only door to wasmtime. Files become generations ([`compile`]), generations become instances ([`instance`]),
+//! workers lease those from their pools ([`pool`]), and what guests call comes back through [`imports`].
+//! Input: plugin files and events; output: replies, transactions and faults.
+//! Invariant: nothing of wasmtime is seen outside of this folder.
+
+pub mod archive;
+pub mod bindings;
+pub mod cache;
+pub mod compile;
+pub mod fault;
+pub mod generation;
+mod guest;
+mod imports;
+pub mod instance;
+pub mod output;
+pub mod plugin;
+pub mod pool;
+pub mod registry;
+pub mod ticker;
+pub mod watcher;
+
+use std::sync::Arc;
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use crate::clock::Clock;
+use crate::hub::Hub;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use guest::Guest;
+use ticker::Ticker;
+
+/// Whether an instance may take more than one event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reuse {
+    /// Instances are kept in the pool: the fast way.
+    #[default]
+    Always,
+    /// Each event gets a fresh instance, so that a plugin which hides state in statics is found out.
+    Never,
+}
+
+/// What calls of guests reach.
+pub struct Abilities {
+    /// Time, as guests see it.
+    pub clock: Clock,
+    /// What an event may take.
+    pub limits: Limits,
+    /// Where refusals and faults are counted.
+    pub metrics: Arc<Metrics>,
+    /// Rooms.
+    pub hub: Arc<Hub>,
+}
+
+/// One wasmtime engine with everything that components are linked to.
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker: Linker<Guest>,
+    abilities: Arc<Abilities>,
+    ticker: Ticker,
+    reuse: Reuse,
+}
+
+/// How many instances the pooling allocator has room for, and what follows from it.
+const INSTANCES: u32 = 1000;
+/// Of a used slot, this much stays resident: about the pages that a small guest touches.
+const KEEP_RESIDENT: usize = 256 * 1024;
+/// What the JavaScript and Python engines need.
+const TABLE_ELEMENTS: usize = 100_000;
+
+impl Engine {
+    /// An engine for the process. Falls back to allocation on demand where address space is short.
+    pub fn new(abilities: Abilities, reuse: Reuse) -> wasmtime::Result<Arc<Self>> {
+        let pooled = wasmtime::Engine::new(&settings(pooling(&abilities.limits)));
+        let engine = pooled.or_else(|_| wasmtime::Engine::new(&settings(InstanceAllocationStrategy::OnDemand)))?;
+        let linker = imports::linker(&engine)?;
+        let ticker = Ticker::start(engine.clone());
+        Ok(Arc::new(Self { engine, linker, abilities: Arc::new(abilities), ticker, reuse }))
+    }
+
+    /// What calls of guests reach.
+    pub fn abilities(&self) -> &Arc<Abilities> {
+        &self.abilities
+    }
+
+    /// The ticker that makes long events yield.
+    pub fn ticker(&self) -> &Ticker {
+        &self.ticker
+    }
+}
+
+/// Turns off what no guest needs, and on what bounds them.
+fn settings(allocation: InstanceAllocationStrategy) -> Config {
+    let mut config = Config::new();
+    config
+        .allocation_strategy(allocation)
+        .cranelift_opt_level(OptLevel::Speed)
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .wasm_memory64(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .async_stack_zeroing(true);
+    config
+}
+
+fn pooling(limits: &Limits) -> InstanceAllocationStrategy {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(INSTANCES)
+        .total_core_instances(4 * INSTANCES)
+        .total_memories(INSTANCES)
+        .total_tables(2 * INSTANCES)
+        .total_stacks(INSTANCES)
+        .max_memory_size(limits.guest_memory_bytes)
+        .table_elements(TABLE_ELEMENTS)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .pagemap_scan(Enabled::Auto)
+        .max_unused_warm_slots(64);
+    InstanceAllocationStrategy::Pooling(pool)
+}

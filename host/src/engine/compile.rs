@@ -1,0 +1,232 @@
+//! From a file to a generation: every check that a plugin file has to pass.
+//!
+//! In this order: the file is there and of a bearable size, it is a component, it compiles, it fits the contract and
+//! where it is used, and one instance of it starts. Slow, so it runs on threads of its own, never on a worker.
+//! Invariant: whatever is wrong ends in a [`LoadError`] of one sentence, and nothing that serves is changed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wasmtime::component::Component;
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use super::Engine;
+use super::cache::Cache;
+use super::generation::{Generation, Identity};
+use super::instance::Instance;
+
+/// The version of `switchboard:ws` that this host has.
+const CONTRACT: &str = "0.1.0";
+/// Interfaces that are in the contract and not carried out yet, imports and exports.
+const UNSUPPORTED: [&str; 11] = [
+    "flow", "control", "timers", "store", "fault-events", "room-events", "flow-events", "control-events",
+    "timer-events", "migration", "service",
+];
+
+/// Where a plugin comes from and where it is used.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The component's file.
+    pub path: PathBuf,
+    /// What the guest reads through `wasi:config/store`.
+    pub config: BTreeMap<String, String>,
+    /// Whether a route has it as its handler.
+    pub handler: bool,
+    /// Whether a chain has it as middleware.
+    pub middleware: bool,
+}
+
+/// Why a plugin file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file is not there.
+    #[error("plugin {0}: {1} does not exist; build it with `switchboard build`, or correct `path`")]
+    Missing(Arc<str>, String),
+    /// It is a folder or something else that is no file.
+    #[error("plugin {0}: {1} is not a file; `path` must name a WebAssembly component")]
+    NotAFile(Arc<str>, String),
+    /// It cannot be read.
+    #[error("plugin {0}: {1} cannot be read: {2}")]
+    Unreadable(Arc<str>, String, io::Error),
+    /// It is over the limit.
+    #[error("plugin {0}: {1} has {2} bytes, the limit `plugin-bytes` is {3}")]
+    TooLarge(Arc<str>, String, u64, usize),
+    /// It does not begin like WebAssembly.
+    #[error("plugin {0}: {1} is not WebAssembly; `path` must name a component, as `cargo build --target wasm32-wasip2` makes")]
+    NotWasm(Arc<str>, String),
+    /// It is a core module.
+    #[error("plugin {0}: {1} is a core module, not a component; build it for the target wasm32-wasip2")]
+    CoreModule(Arc<str>, String),
+    /// It does not compile.
+    #[error("plugin {0}: {1} is damaged or incomplete and does not compile: {2}")]
+    Invalid(Arc<str>, String, String),
+    /// It was built against another version of the contract.
+    #[error("plugin {0}: {1} uses {2}, which this host does not have; rebuild it against switchboard:ws@{CONTRACT}")]
+    Version(Arc<str>, String, String),
+    /// It imports something that is not linked.
+    #[error("plugin {0}: {1} imports something that this host does not offer: {2}")]
+    Import(Arc<str>, String, String),
+    /// It does not export what it is used for.
+    #[error("plugin {0}: {1} is used as {2}, but exports {3}; it must export {4}")]
+    Role(Arc<str>, String, &'static str, String, &'static str),
+    /// Its first instance faulted.
+    #[error("plugin {0}: {1} faults as it starts: {2}")]
+    Start(Arc<str>, String, String),
+    /// Its first event faulted at an earlier time.
+    #[error("plugin {0}: {1} was rejected before, because its first event faulted; change it or restore the one before")]
+    Rejected(Arc<str>, String),
+}
+
+/// Reads a plugin file whole.
+pub fn read(source: &Source, limit: usize) -> Result<Vec<u8>, LoadError> {
+    let (name, file) = (source.name.clone(), shown(&source.path));
+    let found = fs::metadata(&source.path);
+    let metadata = match found {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LoadError::Missing(name, file)),
+        Err(error) => return Err(LoadError::Unreadable(name, file, error)),
+    };
+    if !metadata.is_file() {
+        return Err(LoadError::NotAFile(name, file));
+    }
+    if metadata.len() > limit as u64 {
+        return Err(LoadError::TooLarge(name, file, metadata.len(), limit));
+    }
+    fs::read(&source.path).map_err(|error| LoadError::Unreadable(name, file, error))
+}
+
+/// Makes a generation of a component, or says why that cannot be.
+pub fn load(
+    engine: &Arc<Engine>,
+    cache: Option<&Cache>,
+    (source, bytes): (&Source, &[u8]),
+    number: u64,
+) -> Result<Generation, LoadError> {
+    let hash = blake3::hash(bytes).to_string();
+    let component = component(engine, cache, (source, bytes), &hash)?;
+    check_contract(engine, &component, source)?;
+    let pre = engine.linker.instantiate_pre(&component).map_err(|error| {
+        LoadError::Import(source.name.clone(), shown(&source.path), error.root_cause().to_string())
+    })?;
+    let config: WasiConfigVariables = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let identity = Identity { plugin: source.name.clone(), generation: number };
+    let unsupported = unsupported(engine, &component);
+    let generation = Generation::new(identity, hash, (pre, Arc::new(config)), unsupported);
+    check_role(source, &generation)?;
+    try_out(engine, source, generation)
+}
+
+/// Compiled code from the cache, or compiled now and put there.
+fn component(
+    engine: &Engine,
+    cache: Option<&Cache>,
+    (source, bytes): (&Source, &[u8]),
+    hash: &str,
+) -> Result<Component, LoadError> {
+    check_kind(source, bytes)?;
+    if let Some(cached) = cache.and_then(|cache| cache.load(&engine.engine, hash)) {
+        return Ok(cached);
+    }
+    let compiled = Component::from_binary(&engine.engine, bytes).map_err(|error| {
+        LoadError::Invalid(source.name.clone(), shown(&source.path), error.root_cause().to_string())
+    })?;
+    if let Some(cache) = cache {
+        cache.store(hash, &compiled);
+    }
+    Ok(compiled)
+}
+
+/// The first eight bytes say whether it is WebAssembly, and of which kind (component model, binary format).
+fn check_kind(source: &Source, bytes: &[u8]) -> Result<(), LoadError> {
+    match bytes {
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {
+            Err(LoadError::CoreModule(source.name.clone(), shown(&source.path)))
+        }
+        _ => Err(LoadError::NotWasm(source.name.clone(), shown(&source.path))),
+    }
+}
+
+/// Names of `switchboard:ws` in another version than this host's are found here, with a better word than "missing".
+fn check_contract(engine: &Engine, component: &Component, source: &Source) -> Result<(), LoadError> {
+    let foreign = |name: &&String| {
+        name.strip_prefix("switchboard:ws/")
+            .is_some_and(|rest| rest.split_once('@').is_none_or(|(_, version)| !is_compatible(version)))
+    };
+    match interfaces(engine, component).iter().find(foreign) {
+        None => Ok(()),
+        Some(name) => Err(LoadError::Version(source.name.clone(), shown(&source.path), name.clone())),
+    }
+}
+
+/// Versions below 1.0 are compatible within the same minor one, as the linker sees it.
+fn is_compatible(version: &str) -> bool {
+    let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
+    minor(version) == minor(CONTRACT)
+}
+
+fn interfaces(engine: &Engine, component: &Component) -> Vec<String> {
+    let types = component.component_type();
+    let imports = types.imports(&engine.engine).map(|(name, _)| name.to_owned());
+    let exports = types.exports(&engine.engine).map(|(name, _)| name.to_owned());
+    imports.chain(exports).collect()
+}
+
+fn unsupported(engine: &Engine, component: &Component) -> Vec<String> {
+    let names = interfaces(engine, component);
+    let ours = names.iter().filter_map(|name| name.strip_prefix("switchboard:ws/")?.split('@').next());
+    ours.filter(|interface| UNSUPPORTED.contains(interface)).map(Into::into).collect()
+}
+
+fn check_role(source: &Source, generation: &Generation) -> Result<(), LoadError> {
+    let exports = &generation.exports;
+    let wrong = |role, needed| {
+        let names = exports.names();
+        let found = if names.is_empty() { "nothing of switchboard:ws".to_owned() } else { names.join(", ") };
+        Err(LoadError::Role(source.name.clone(), shown(&source.path), role, found, needed))
+    };
+    match () {
+        () if source.handler && !exports.is_handler() => wrong("a route's handler", "handler"),
+        () if source.middleware && !exports.is_middleware() => wrong("middleware", "gate, inbound or outbound"),
+        () if exports.names().is_empty() => wrong("a plugin", "handler, gate, inbound or outbound"),
+        () => Ok(()),
+    }
+}
+
+/// Instantiates once, on a thread of its own since the caller may be within a runtime.
+fn try_out(engine: &Arc<Engine>, source: &Source, generation: Generation) -> Result<Generation, LoadError> {
+    let generation = Arc::new(generation);
+    let outcome = std::thread::scope(|scope| scope.spawn(|| start_once(engine, &generation)).join());
+    let outcome = outcome.unwrap_or_else(|_| Err("the host panicked while it started".into()));
+    outcome.map_err(|reason| LoadError::Start(source.name.clone(), shown(&source.path), reason))?;
+    Ok(Arc::into_inner(generation).expect("the instance that shared it is gone"))
+}
+
+fn start_once(engine: &Engine, generation: &Arc<Generation>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|e| e.to_string())?;
+    let activity = engine.ticker.activity();
+    activity.begin();
+    let outcome = runtime.block_on(Instance::create(engine, generation));
+    activity.end();
+    outcome.map(drop).map_err(|fault| format!("{} {}", fault.message, fault.printed.trim()).trim().to_owned())
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patch_versions_are_compatible_and_minor_ones_are_not() {
+        assert!(is_compatible("0.1.0") && is_compatible("0.1.7"));
+        assert!(!is_compatible("0.2.0") && !is_compatible("1.1.0"));
+    }
+}

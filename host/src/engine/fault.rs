@@ -1,0 +1,106 @@
+//! Faults: calls of a guest that ended badly.
+//!
+//! A fault says whose it is and why, and carries what helps the author of the plugin: what the guest printed and where
+//! it was. It is logged once, in one record, by whoever ends the connection; clients see none of it.
+//! Invariant: a fault of a guest is never taken for one of the host, or the other way round.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wasmtime::{Trap, WasmBacktrace};
+
+use crate::id::ConnectionId;
+use crate::metrics::Metrics;
+
+/// Why the call ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// The guest trapped: a panic, or what WebAssembly forbids.
+    Trap,
+    /// Out of CPU or of wall time.
+    Deadline,
+    /// Out of memory.
+    Memory,
+    /// The guest answered something that cannot be done, such as a header with a line break.
+    Answer,
+    /// No fault of the guest: no room for an instance, or a failure of the host.
+    Host,
+}
+
+impl Cause {
+    /// The word of the contract (WIT `fault-events`).
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Deadline => "deadline",
+            Self::Memory => "memory",
+            Self::Answer => "answer",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// One call that ended badly.
+#[derive(Debug)]
+pub struct Fault {
+    /// Which plugin.
+    pub plugin: Arc<str>,
+    /// Which generation of it.
+    pub generation: u64,
+    /// Which event.
+    pub event: &'static str,
+    /// Why.
+    pub cause: Cause,
+    /// One line: the trap's name, or what the host says.
+    pub message: String,
+    /// What the guest printed in this event: the text of its panic.
+    pub printed: String,
+    /// Where in the guest, frame by frame.
+    pub backtrace: String,
+}
+
+impl Fault {
+    /// The trap's name and the guest's frames out of wasmtime's error.
+    pub fn describe(error: &wasmtime::Error) -> (String, String) {
+        let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string).unwrap_or_default();
+        let message = match error.downcast_ref::<Trap>() {
+            Some(trap) => trap.to_string(),
+            None => error.root_cause().to_string(),
+        };
+        (message, backtrace)
+    }
+
+    /// Counts the fault and writes its one record.
+    pub fn report(&self, connection: ConnectionId, metrics: &Metrics) {
+        self.count(metrics);
+        tracing::error!(
+            plugin = %self.plugin,
+            generation = self.generation,
+            connection = %connection,
+            event = self.event,
+            cause = self.cause.word(),
+            printed = %self.printed.trim_end(),
+            backtrace = %self.backtrace.trim_end(),
+            "guest fault: {}", self.message
+        );
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        match self.cause {
+            Cause::Host => {
+                metrics.faults_host.inc();
+                return;
+            }
+            Cause::Deadline => metrics.faults_deadline.inc(),
+            Cause::Memory => metrics.faults_memory.inc(),
+            Cause::Trap | Cause::Answer => 0,
+        };
+        metrics.faults.inc();
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {} of plugin {}: {}", self.cause.word(), self.event, self.plugin, self.message)
+    }
+}

@@ -1,0 +1,179 @@
+//! What a store holds: the host's side of one instance.
+//!
+//! Between events it holds nothing of any connection; for the time of an event the transaction lies in it, so that host
+//! calls reach it without a lock. Locked down: no files, no sockets, no environment, no inherited stdio.
+//! Invariant: the transaction is there exactly while an event runs.
+
+use std::sync::Arc;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use super::Abilities;
+use super::fault::Cause;
+use super::generation::Identity;
+use super::output::{Output, Printer};
+use crate::clock::{Clock, Moment};
+use crate::event::{Failure, Transaction};
+
+/// Random bytes that a guest may ask for at once.
+const MAX_RANDOM: u64 = 1024 * 1024;
+/// Handles and resources of one instance.
+const MAX_RESOURCES: usize = 1000;
+/// Elements of one table; what the engines of other languages need.
+const MAX_TABLE: usize = 100_000;
+
+/// The data of a store.
+pub struct Guest {
+    wasi: WasiCtx,
+    resources: ResourceTable,
+    pub(super) memory: Memory,
+    pub(super) output: Arc<Output>,
+    pub(super) config: Arc<WasiConfigVariables>,
+    pub(super) abilities: Arc<Abilities>,
+    pub(super) identity: Arc<Identity>,
+    pub(super) transaction: Option<Transaction>,
+    pub(super) log: LogQuota,
+    /// Ticks that the present event was seen running.
+    ticks: u64,
+    /// Why the present event has to end, where the host ended it.
+    pub(super) cause: Option<Cause>,
+}
+
+impl Guest {
+    /// The data of a fresh instance.
+    pub fn new(abilities: Arc<Abilities>, identity: Arc<Identity>, config: Arc<WasiConfigVariables>) -> Self {
+        let output = Arc::new(Output::default());
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(MAX_RESOURCES);
+        Self {
+            wasi: wasi(&output, &abilities.clock),
+            resources,
+            memory: Memory { limit: abilities.limits.guest_memory_bytes, refused: false },
+            output,
+            config,
+            abilities,
+            identity,
+            transaction: None,
+            log: LogQuota::default(),
+            ticks: 0,
+            cause: None,
+        }
+    }
+
+    /// An event begins.
+    pub fn begin(&mut self, transaction: Option<Transaction>) {
+        self.transaction = transaction;
+        self.ticks = 0;
+        self.cause = None;
+        self.memory.refused = false;
+    }
+
+    /// The transaction of the event that runs; none runs while the component is instantiated.
+    pub fn event(&mut self) -> Result<&mut Transaction, Failure> {
+        self.transaction.as_mut().ok_or_else(|| Failure::invalid("there is no event, and so no connection, here"))
+    }
+
+    /// What the host ends the event for, called at each tick: yield, or give up beyond the budget.
+    pub fn tick(mut context: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
+        let guest = context.data_mut();
+        guest.ticks += 1;
+        if guest.ticks <= guest.abilities.limits.event_cpu_ms {
+            return Ok(UpdateDeadline::Yield(1));
+        }
+        guest.cause = Some(Cause::Deadline);
+        Ok(UpdateDeadline::Interrupt)
+    }
+}
+
+fn wasi(output: &Arc<Output>, clock: &Clock) -> WasiCtx {
+    WasiCtxBuilder::new()
+        .stdout(Printer(output.clone()))
+        .stderr(Printer(output.clone()))
+        .wall_clock(GuestClock(clock.clone()))
+        .monotonic_clock(GuestClock(clock.clone()))
+        .max_random_size(MAX_RANDOM)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .build()
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+/// The server's clock, as guests see it.
+struct GuestClock(Clock);
+
+impl HostWallClock for GuestClock {
+    fn resolution(&self) -> Moment {
+        Moment::from_millis(1)
+    }
+
+    fn now(&self) -> Moment {
+        self.0.wall()
+    }
+}
+
+impl HostMonotonicClock for GuestClock {
+    fn resolution(&self) -> u64 {
+        1
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.now().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Bounds what an instance may allocate.
+pub struct Memory {
+    limit: usize,
+    /// Whether the present event was refused memory, which most guests answer with a trap.
+    pub(super) refused: bool,
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let fits = desired <= self.limit;
+        self.refused |= !fits;
+        Ok(fits)
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.refused = true;
+        Ok(())
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE)
+    }
+}
+
+/// How much of this second's log quota is used.
+#[derive(Default)]
+pub struct LogQuota {
+    second: u64,
+    bytes: usize,
+}
+
+impl LogQuota {
+    /// Whether a line of this length still fits into this second.
+    pub fn admit(&mut self, abilities: &Abilities, length: usize) -> bool {
+        let second = abilities.clock.now().as_secs();
+        if second != self.second {
+            *self = Self { second, bytes: 0 };
+        }
+        let fits = self.bytes + length <= abilities.limits.log_bytes;
+        if fits {
+            self.bytes += length;
+        } else {
+            abilities.metrics.log_dropped.inc_by(length as u64);
+        }
+        fits
+    }
+}

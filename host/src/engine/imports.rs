@@ -1,0 +1,239 @@
+//! Host calls: what a guest may ask for, put into the transaction of its event.
+//!
+//! A thin layer: the bounds are the transaction's, the rooms are the hub's. Interfaces that this version does not carry
+//! out yet answer "unsupported", so that a component which imports them still loads.
+//! Invariant: no host call waits, and none has an effect beyond its transaction and the log.
+
+use bytes::Bytes;
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime_wasi_config::WasiConfig;
+
+use super::bindings::All;
+use super::bindings::switchboard::ws::{connections, control, flow, log, rooms, store, timers, types};
+use super::guest::Guest;
+use crate::event::{Failure, Transaction, check_name};
+use crate::handshake::Handshake;
+use crate::id::ConnectionId;
+use crate::limits::Limits;
+use crate::message::{CloseFrame, Message};
+
+/// The most members that one question is answered with.
+const MAX_MEMBERS: u32 = 10_000;
+/// The most bytes of one log line.
+const MAX_LINE: usize = 4096;
+
+/// A linker with WASI, the configuration store and all of `switchboard:ws`.
+pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_config::add_to_linker(&mut linker, |guest: &mut Guest| WasiConfig::from(&*guest.config))?;
+    All::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    Ok(linker)
+}
+
+type Answer<T> = Result<T, types::Failure>;
+
+impl From<Failure> for types::Failure {
+    fn from(failure: Failure) -> Self {
+        Self { kind: failure.kind.into(), message: failure.message }
+    }
+}
+
+impl From<types::MessageResult> for Message {
+    fn from(message: types::MessageResult) -> Self {
+        match message {
+            types::MessageResult::Text(text) => Self::text(text),
+            types::MessageResult::Binary(bytes) => Self::binary(bytes),
+        }
+    }
+}
+
+impl From<types::CloseFrameResult> for CloseFrame {
+    fn from(frame: types::CloseFrameResult) -> Self {
+        Self::new(frame.code, frame.reason)
+    }
+}
+
+impl Guest {
+    /// Asks the present transaction, and counts what went over a bound.
+    fn ask<T>(&mut self, ask: impl FnOnce(&mut Transaction, &Limits) -> Result<T, Failure>) -> Answer<T> {
+        let abilities = self.abilities.clone();
+        let asked = self.event().and_then(|transaction| ask(transaction, &abilities.limits));
+        asked.map_err(|failure| {
+            if matches!(failure.kind, "quota" | "too-large") {
+                abilities.metrics.over_quota.inc();
+            }
+            failure.into()
+        })
+    }
+}
+
+fn id(raw: u64) -> ConnectionId {
+    ConnectionId::from_guest(raw)
+}
+
+impl connections::Host for Guest {
+    fn send(&mut self, to: u64, message: types::MessageResult) -> Answer<()> {
+        self.ask(|transaction, limits| transaction.send(limits, id(to), message.into()))
+    }
+
+    fn close(&mut self, connection: u64, frame: types::CloseFrameResult) -> Answer<()> {
+        self.ask(|transaction, limits| transaction.close(limits, id(connection), frame.into()))
+    }
+
+    fn ping(&mut self, connection: u64, payload: Vec<u8>) -> Answer<()> {
+        self.ask(|transaction, limits| transaction.ping(limits, id(connection), payload.into()))
+    }
+
+    fn handshake(&mut self, connection: u64) -> Answer<types::RequestResult> {
+        self.ask(|transaction, _| match id(connection) == transaction.connection {
+            true => Ok(request(&transaction.kept.handshake)),
+            false => Err(Failure::invalid("only the handshake of the event's own connection can be read")),
+        })
+    }
+
+    fn get_state(&mut self, connection: u64, key: String) -> Answer<Option<Vec<u8>>> {
+        self.ask(|transaction, _| Ok(transaction.get_state(id(connection), &key)?.map(|value| value.to_vec())))
+    }
+
+    fn set_state(&mut self, connection: u64, key: String, value: Option<Vec<u8>>) -> Answer<()> {
+        let value = value.map(Bytes::from);
+        self.ask(|transaction, limits| transaction.set_state(limits, id(connection), (&key, value)))
+    }
+}
+
+fn request(handshake: &Handshake) -> types::RequestResult {
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let header = |(name, value): (&str, &str)| types::HeaderResult { name: name.into(), value: value.into() };
+    types::RequestResult {
+        path: handshake.path().into(),
+        query: handshake.query().into(),
+        params: handshake.params().map(owned).collect(),
+        headers: handshake.headers().map(header).collect(),
+        subprotocols: handshake.subprotocols().map(Into::into).collect(),
+        peer: handshake.peer().into(),
+        details: details(handshake).into_iter().map(owned).collect(),
+    }
+}
+
+/// What a request carries by name, so that it can grow.
+pub fn details(handshake: &Handshake) -> [(&'static str, &str); 4] {
+    [("host", handshake.host()), ("scheme", "ws"), ("route", &handshake.names().route), ("tenant", "")]
+}
+
+impl rooms::Host for Guest {
+    fn join(&mut self, connection: u64, room: String, replay: rooms::Replay) -> Answer<()> {
+        if !matches!(replay, rooms::Replay::Nothing) {
+            return Err(Failure::unsupported("a replay").into());
+        }
+        self.ask(|transaction, limits| transaction.join(limits, id(connection), &room))
+    }
+
+    fn leave(&mut self, connection: u64, room: String) -> Answer<()> {
+        self.ask(|transaction, limits| transaction.leave(limits, id(connection), &room))
+    }
+
+    fn publish(&mut self, room: String, message: types::MessageResult, exclude: Vec<u64>) -> Answer<()> {
+        let exclude = exclude.into_iter().map(id).collect();
+        self.ask(|transaction, limits| transaction.publish(limits, &room, (message.into(), exclude)))
+    }
+
+    fn members(&mut self, room: String, limit: u32) -> Answer<Vec<u64>> {
+        check_name("a room's name", &room)?;
+        let tenant = self.event()?.tenant;
+        let members = self.abilities.hub.members(tenant, &room, limit.min(MAX_MEMBERS) as usize);
+        Ok(members.into_iter().map(ConnectionId::get).collect())
+    }
+
+    fn count(&mut self, room: String) -> Answer<u32> {
+        check_name("a room's name", &room)?;
+        let tenant = self.event()?.tenant;
+        Ok(u32::try_from(self.abilities.hub.count(tenant, &room)).unwrap_or(u32::MAX))
+    }
+
+    fn history(&mut self, _: String, _: Option<u64>, _: u32) -> Answer<rooms::Page> {
+        Err(Failure::unsupported("history").into())
+    }
+}
+
+impl log::Host for Guest {
+    fn write(&mut self, level: String, line: String, fields: Vec<(String, String)>) {
+        let mut text = line;
+        for (name, value) in fields {
+            text.push_str(&format!(" {name}={value}"));
+        }
+        text.truncate(text.floor_char_boundary(MAX_LINE));
+        self.write_line(&level, &text);
+    }
+
+    fn enabled(&mut self, level: String) -> bool {
+        match level.as_str() {
+            "error" => tracing::enabled!(target: "guest", tracing::Level::ERROR),
+            "warn" => tracing::enabled!(target: "guest", tracing::Level::WARN),
+            "debug" => tracing::enabled!(target: "guest", tracing::Level::DEBUG),
+            "trace" => tracing::enabled!(target: "guest", tracing::Level::TRACE),
+            _ => tracing::enabled!(target: "guest", tracing::Level::INFO),
+        }
+    }
+}
+
+impl Guest {
+    /// A line for the operator, tagged with who wrote it, under the quota.
+    pub(super) fn write_line(&mut self, level: &str, line: &str) {
+        if !self.log.admit(&self.abilities, line.len()) {
+            return;
+        }
+        let identity = &self.identity;
+        let connection = self.transaction.as_ref().map_or(0, |transaction| transaction.connection.get());
+        let (plugin, generation) = (&*identity.plugin, identity.generation);
+        match level {
+            "error" => tracing::error!(target: "guest", plugin, generation, connection, "{line}"),
+            "warn" => tracing::warn!(target: "guest", plugin, generation, connection, "{line}"),
+            "debug" => tracing::debug!(target: "guest", plugin, generation, connection, "{line}"),
+            "trace" => tracing::trace!(target: "guest", plugin, generation, connection, "{line}"),
+            _ => tracing::info!(target: "guest", plugin, generation, connection, "{line}"),
+        }
+    }
+}
+
+impl flow::Host for Guest {
+    fn queued(&mut self, _: u64) -> Answer<u32> {
+        Err(Failure::unsupported("flow").into())
+    }
+}
+
+impl control::Host for Guest {
+    fn pong(&mut self, _: u64, _: Vec<u8>) -> Answer<()> {
+        Err(Failure::unsupported("control").into())
+    }
+}
+
+impl timers::Host for Guest {
+    fn set(&mut self, _: u64, _: u32, _: u32) -> Answer<()> {
+        Err(Failure::unsupported("timers").into())
+    }
+
+    fn cancel(&mut self, _: u64, _: u32) -> Answer<()> {
+        Err(Failure::unsupported("timers").into())
+    }
+}
+
+impl store::Host for Guest {
+    fn get(&mut self, _: String) -> Answer<Option<Vec<u8>>> {
+        Err(Failure::unsupported("the store").into())
+    }
+
+    fn set(&mut self, _: String, _: Vec<u8>, _: Option<u32>) -> Answer<()> {
+        Err(Failure::unsupported("the store").into())
+    }
+
+    fn remove(&mut self, _: String) -> Answer<()> {
+        Err(Failure::unsupported("the store").into())
+    }
+
+    fn increment(&mut self, _: String, _: i64, _: Option<u32>) -> Answer<i64> {
+        Err(Failure::unsupported("the store").into())
+    }
+}
+
+impl types::Host for Guest {}

@@ -1,0 +1,133 @@
+//! The pool: the instances that one worker has of one plugin.
+//!
+//! An event leases an instance and gives it back; the most recently used is taken first, because its memory is warm.
+//! Where all are leased the event waits its turn. An instance of a generation that is no longer current is dropped when
+//! it comes back, so a swap needs no step of its own here.
+//! Invariant: no more than `limits.instances` are live, and a poisoned one never comes back.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::fault::Fault;
+use super::generation::Generation;
+use super::instance::Instance;
+use super::plugin::Plugin;
+use super::ticker::Activity;
+use super::{Engine, Reuse};
+use crate::event::{Event, Reply, Transaction};
+
+/// One worker's instances of one plugin.
+pub struct Pool {
+    plugin: Arc<Plugin>,
+    engine: Arc<Engine>,
+    activity: Rc<Activity>,
+    turns: Semaphore,
+    // Boxed because a store is large, and moves with every lease.
+    #[allow(clippy::vec_box)]
+    idle: RefCell<Vec<Box<Instance>>>,
+}
+
+/// The right to call an instance until dropped.
+pub struct Lease<'a> {
+    pool: &'a Pool,
+    instance: Option<Box<Instance>>,
+    _turn: SemaphorePermit<'a>,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(plugin: Arc<Plugin>, engine: Arc<Engine>, activity: Rc<Activity>) -> Self {
+        let turns = Semaphore::new(engine.abilities().limits.instances);
+        Self { plugin, engine, activity, turns, idle: RefCell::default() }
+    }
+
+    /// The plugin whose instances these are.
+    pub fn plugin(&self) -> &Arc<Plugin> {
+        &self.plugin
+    }
+
+    /// Takes an instance of the current generation, waiting for a turn where all are leased.
+    pub async fn lease(&self) -> Result<Lease<'_>, Fault> {
+        let turn = match self.turns.try_acquire() {
+            Ok(turn) => turn,
+            Err(_) => self.wait().await,
+        };
+        self.activity.begin();
+        let mut lease = Lease { pool: self, instance: None, _turn: turn };
+        let generation = self.plugin.current();
+        lease.instance = match self.take_idle(&generation) {
+            Some(instance) => Some(instance),
+            None => Some(self.create(&generation).await?),
+        };
+        Ok(lease)
+    }
+
+    /// Drops the idle instances of generations that are no longer current.
+    pub fn sweep(&self) {
+        let current = self.plugin.current();
+        self.idle.borrow_mut().retain(|instance| self.keep(instance, &current));
+    }
+
+    async fn wait(&self) -> SemaphorePermit<'_> {
+        self.engine.abilities().metrics.instance_waits.inc();
+        self.turns.acquire().await.expect("the semaphore is never closed")
+    }
+
+    fn take_idle(&self, current: &Arc<Generation>) -> Option<Box<Instance>> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(instance) = idle.pop() {
+            if self.keep(&instance, current) {
+                return Some(instance);
+            }
+        }
+        None
+    }
+
+    async fn create(&self, generation: &Arc<Generation>) -> Result<Box<Instance>, Fault> {
+        let instance = Instance::create(&self.engine, generation).await?;
+        self.engine.abilities().metrics.instances.inc();
+        Ok(instance)
+    }
+
+    /// Whether the instance may stay; counts it out where it may not.
+    fn keep(&self, instance: &Instance, current: &Arc<Generation>) -> bool {
+        let keep = Arc::ptr_eq(instance.generation(), current);
+        if !keep {
+            self.engine.abilities().metrics.instances.dec();
+        }
+        keep
+    }
+
+    fn give_back(&self, instance: Box<Instance>) {
+        let reusable = self.engine.reuse == Reuse::Always && !instance.is_poisoned();
+        if reusable {
+            self.idle.borrow_mut().push(instance);
+        } else {
+            self.engine.abilities().metrics.instances.dec();
+        }
+    }
+}
+
+impl Lease<'_> {
+    /// Tells the instance an event.
+    pub async fn call(&mut self, transaction: Transaction, event: Event<'_>) -> (Transaction, Result<Reply, Fault>) {
+        self.instance.as_mut().expect("a lease has an instance").call(transaction, event).await
+    }
+
+    /// The generation that is called.
+    pub fn generation(&self) -> &Arc<Generation> {
+        self.instance.as_ref().expect("a lease has an instance").generation()
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.pool.activity.end();
+        if let Some(instance) = self.instance.take() {
+            self.pool.give_back(instance);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The registry: all plugins of the server by name, and how a new file of one takes over.
+//!
+//! Reloads come from the watcher, from commands and from tests; they are worked off one at a time. A file that cannot
+//! be used is reported and changes nothing; at the start of the server the last good one stands in for it.
+//! Invariant: no lock of the registry is ever taken on the path of a message.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use super::archive::Archive;
+use super::cache::Cache;
+use super::compile::{self, LoadError, Source};
+use super::fault::Fault;
+use super::generation::Generation;
+use super::plugin::Plugin;
+
+/// All plugins of the server.
+pub struct Registry {
+    engine: Arc<Engine>,
+    cache: Cache,
+    archive: Arc<Archive>,
+    plugins: BTreeMap<Arc<str>, Entry>,
+    /// Held while a file is compiled: one at a time.
+    loading: Mutex<()>,
+}
+
+struct Entry {
+    plugin: Arc<Plugin>,
+    source: Source,
+}
+
+/// What a reload did.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// A new generation took over.
+    Swapped {
+        /// Its number.
+        generation: u64,
+        /// The time from reading the file to the swap.
+        took: Duration,
+    },
+    /// The file holds what is running already.
+    Unchanged,
+}
+
+/// Why the server cannot start with its plugins.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct LoadErrors(pub Vec<LoadError>);
+
+impl Registry {
+    /// Loads all plugins; `state` is the folder for the cache and the archive.
+    pub fn load(engine: Arc<Engine>, sources: Vec<Source>, state: &Path) -> Result<Self, LoadErrors> {
+        let cache = Cache::new(state.join("cache"), &engine.engine);
+        let archive = Arc::new(Archive::new(state.join("plugins")));
+        let mut plugins = BTreeMap::new();
+        let mut errors = Vec::new();
+        for source in sources {
+            match first(&engine, &cache, &archive, &source) {
+                Ok(generation) => {
+                    let plugin = Arc::new(Plugin::new(source.name.clone(), generation));
+                    plugins.insert(source.name.clone(), Entry { plugin, source });
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        let registry = Self { engine, cache, archive, plugins, loading: Mutex::default() };
+        if errors.is_empty() { Ok(registry) } else { Err(LoadErrors(errors)) }
+    }
+
+    /// The engine that all plugins run on.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// A plugin by its name.
+    pub fn find(&self, name: &str) -> Option<&Arc<Plugin>> {
+        self.plugins.get(name).map(|entry| &entry.plugin)
+    }
+
+    /// Where all plugins come from.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.plugins.values().map(|entry| &entry.source)
+    }
+
+    /// Reads a plugin's file again and swaps, if it holds something new that works. Slow: not for a worker's thread.
+    pub fn reload(&self, name: &str) -> Option<Result<Reload, LoadError>> {
+        let entry = self.plugins.get(name)?;
+        let outcome = self.try_reload(entry);
+        let metrics = &self.engine.abilities.metrics;
+        match &outcome {
+            Ok(Reload::Swapped { generation, took }) => {
+                metrics.reloads.inc();
+                tracing::info!(plugin = name, generation, took_ms = took.as_millis() as u64, "reloaded");
+            }
+            Ok(Reload::Unchanged) => tracing::debug!(plugin = name, "the file is what runs already"),
+            Err(error) => {
+                metrics.failed_loads.inc();
+                tracing::error!(plugin = name, "not reloaded, the old code goes on: {error}");
+            }
+        }
+        Some(outcome)
+    }
+
+    fn try_reload(&self, entry: &Entry) -> Result<Reload, LoadError> {
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = Instant::now();
+        let (source, plugin) = (&entry.source, &entry.plugin);
+        let bytes = compile::read(source, self.engine.abilities.limits.plugin_bytes)?;
+        let hash = blake3::hash(&bytes).to_string();
+        if plugin.current().hash == hash {
+            return Ok(Reload::Unchanged);
+        }
+        if self.archive.is_rejected(&source.name, &hash) {
+            return Err(LoadError::Rejected(source.name.clone(), source.path.display().to_string()));
+        }
+        let next = compile::load(&self.engine, Some(&self.cache), (source, &bytes), plugin.next_number())?;
+        self.archive.keep(&source.name, &hash, &bytes);
+        let generation = next.identity.generation;
+        plugin.swap(Arc::new(next));
+        Ok(Reload::Swapped { generation, took: start.elapsed() })
+    }
+
+    /// Whether an event that faulted can be run again, because its generation was new and the one before took over.
+    pub fn fall_back(&self, fault: &Fault) -> bool {
+        let Some(entry) = self.plugins.get(&fault.plugin) else { return false };
+        let faulted = entry.plugin.current().clone();
+        if !entry.plugin.fall_back(fault.generation) {
+            return false;
+        }
+        if faulted.identity.generation == fault.generation {
+            self.reject(&fault.plugin, &faulted);
+        }
+        true
+    }
+
+    /// On a thread of its own, since it writes files and a worker is waiting.
+    fn reject(&self, name: &Arc<str>, generation: &Generation) {
+        tracing::error!(
+            plugin = %name,
+            generation = generation.identity.generation,
+            "the first event of the new generation faulted: the one before serves again"
+        );
+        let (archive, name, hash) = (self.archive.clone(), name.clone(), generation.hash.clone());
+        std::thread::spawn(move || archive.reject(&name, &hash));
+    }
+}
+
+/// The generation that a plugin starts with: its file, or, where that cannot be used, the last good one.
+fn first(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source) -> Result<Generation, LoadError> {
+    let error = match from_file(engine, cache, archive, source) {
+        Ok(generation) => return Ok(generation),
+        Err(error) => error,
+    };
+    let Some(bytes) = archive.last_good(&source.name) else { return Err(error) };
+    let Ok(generation) = compile::load(engine, Some(cache), (source, &bytes), 1) else { return Err(error) };
+    tracing::warn!(plugin = %source.name, "started with the last good component instead: {error}");
+    Ok(generation)
+}
+
+fn from_file(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source) -> Result<Generation, LoadError> {
+    let bytes = compile::read(source, engine.abilities.limits.plugin_bytes)?;
+    let hash = blake3::hash(&bytes).to_string();
+    if archive.is_rejected(&source.name, &hash) {
+        return Err(LoadError::Rejected(source.name.clone(), source.path.display().to_string()));
+    }
+    let generation = compile::load(engine, Some(cache), (source, &bytes), 1)?;
+    archive.keep(&source.name, &hash, &bytes);
+    Ok(generation)
+}

@@ -1,0 +1,58 @@
+//! The hub: how what one event asks for reaches other connections.
+//!
+//! The shared part is a handle to the rooms and to the inboxes of all workers; each worker has its own side in
+//! [`local`]. Commits come in from `server/connection`, items go out into mailboxes.
+//! Invariant: the hub knows no sockets and no guests.
+
+pub mod commit;
+pub mod inbox;
+pub mod local;
+pub mod mailbox;
+pub mod room;
+
+use inbox::{Inbox, Received};
+use room::{RoomKey, Rooms};
+
+use std::sync::Arc;
+
+use crate::id::{ConnectionId, TenantId};
+use crate::limits::Limits;
+
+/// What all workers share.
+pub struct Hub {
+    inboxes: Vec<Inbox>,
+    rooms: Rooms,
+}
+
+impl Hub {
+    /// A hub for this many workers, and the receiving ends of their inboxes.
+    pub fn new(workers: usize, limits: &Limits) -> (Arc<Self>, Vec<Received>) {
+        let ends = (0..workers).map(|_| Inbox::new(limits.inbox_mails, limits.inbox_share()));
+        let (inboxes, received) = ends.unzip();
+        (Arc::new(Self { inboxes, rooms: Rooms::new(workers) }), received)
+    }
+
+    /// The inboxes, by worker.
+    pub fn inboxes(&self) -> &[Inbox] {
+        &self.inboxes
+    }
+
+    /// The rooms.
+    pub fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    /// WIT `rooms.count`.
+    pub fn count(&self, tenant: TenantId, room: &str) -> usize {
+        self.rooms.find(&key(tenant, room)).map_or(0, |room| room.count())
+    }
+
+    /// WIT `rooms.members`.
+    pub fn members(&self, tenant: TenantId, room: &str, limit: usize) -> Vec<ConnectionId> {
+        self.rooms.find(&key(tenant, room)).map_or(Vec::new(), |room| room.members(limit))
+    }
+}
+
+fn key(tenant: TenantId, name: &str) -> RoomKey {
+    RoomKey { tenant, name: name.into() }
+}

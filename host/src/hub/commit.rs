@@ -1,0 +1,132 @@
+//! Carrying out what an event asked for.
+//!
+//! The effects are done in the order in which they were asked. Only publishing and reaching another worker may wait,
+//! for room in an inbox; other events may commit meanwhile.
+//! Invariant: this is the only place where an event's effects become visible.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::inbox::{Mail, Permit};
+use super::local::LocalHub;
+use super::mailbox::{Mailbox, Outgoing};
+use super::room::RoomKey;
+use crate::event::Effect;
+use crate::id::{ConnectionId, TenantId};
+use crate::message::{CloseFrame, Message};
+
+/// What a commit works with: the worker's side of the hub, and the event's own connection.
+pub struct Commit<'a> {
+    /// Where others are reached.
+    pub local: &'a LocalHub,
+    /// The event's own connection.
+    pub own: &'a Rc<Mailbox>,
+    /// Its rooms, which joining and leaving change.
+    pub rooms: &'a mut Vec<Arc<str>>,
+}
+
+impl Commit<'_> {
+    /// Carries all of it out.
+    pub async fn run(mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            self.effect(effect).await;
+        }
+    }
+
+    async fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { to, message, reach } => self.send(to, message, reach).await,
+            Effect::Close(connection, frame) => self.close(connection, frame).await,
+            Effect::Ping(to, payload) => self.ping(to, payload).await,
+            Effect::Join(room) => self.join(room),
+            Effect::Leave(room) => self.leave(&room),
+            Effect::Publish { room, message, exclude } => self.publish(room, message, exclude).await,
+        }
+    }
+
+    async fn send(&self, to: ConnectionId, message: Message, reach: usize) {
+        if to == self.own.id() {
+            return self.own.put(Outgoing::Message { message, room: None, reach });
+        }
+        if to.worker() == self.local.worker() {
+            return self.local.offer(to, self.tenant(), Outgoing::message(message));
+        }
+        self.mail(to, Mail::Send(to, self.tenant(), message)).await;
+    }
+
+    async fn ping(&self, to: ConnectionId, payload: Bytes) {
+        if to == self.own.id() {
+            return self.own.put(Outgoing::Ping(payload));
+        }
+        if to.worker() == self.local.worker() {
+            return self.local.offer(to, self.tenant(), Outgoing::Ping(payload));
+        }
+        self.mail(to, Mail::Ping(to, self.tenant(), payload)).await;
+    }
+
+    async fn close(&self, connection: ConnectionId, frame: CloseFrame) {
+        if connection == self.own.id() {
+            return self.own.close(frame);
+        }
+        if connection.worker() != self.local.worker() {
+            return self.mail(connection, Mail::Close(connection, self.tenant(), frame)).await;
+        }
+        if let Some(mailbox) = self.local.find(connection, self.tenant()) {
+            mailbox.close(frame);
+        }
+    }
+
+    fn join(&mut self, room: Arc<str>) {
+        if !self.rooms.contains(&room) {
+            self.local.join(self.own, &room);
+            self.rooms.push(room);
+        }
+    }
+
+    fn leave(&mut self, room: &Arc<str>) {
+        if self.rooms.contains(room) {
+            self.rooms.retain(|joined| joined != room);
+            self.local.leave(self.own, room);
+        }
+    }
+
+    /// Takes a permit of every inbox first, so that under the room's lock nothing waits.
+    async fn publish(&self, name: Arc<str>, message: Message, mut exclude: Box<[ConnectionId]>) {
+        let key = RoomKey { tenant: self.tenant(), name };
+        let hub = self.local.hub();
+        if hub.rooms().find(&key).is_none() {
+            return;
+        }
+        exclude.sort_unstable();
+        let Some(permits) = self.permits().await else { return };
+        if let Some(room) = hub.rooms().find(&key) {
+            room.publish(&key, (message, exclude), permits);
+            self.local.work_off();
+        }
+    }
+
+    async fn permits(&self) -> Option<Vec<Permit>> {
+        let inboxes = self.local.hub().inboxes();
+        let mut permits = Vec::with_capacity(inboxes.len());
+        for inbox in inboxes {
+            permits.push(inbox.permit(self.tenant()).await.ok()?);
+        }
+        Some(permits)
+    }
+
+    /// An id that names no worker of this server names a connection that is gone.
+    async fn mail(&self, to: ConnectionId, mail: Mail) {
+        let inbox = self.local.hub().inboxes().get(to.worker()).filter(|_| to.is_local());
+        if let Some(inbox) = inbox
+            && let Ok(permit) = inbox.permit(self.tenant()).await
+        {
+            permit.send(mail);
+        }
+    }
+
+    fn tenant(&self) -> TenantId {
+        self.own.tenant()
+    }
+}

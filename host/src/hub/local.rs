@@ -1,0 +1,164 @@
+//! One worker's side of the hub: its connections, its members of rooms, its inbox.
+//!
+//! Mail is turned into items of mailboxes here, and nowhere else. All of it belongs to one thread; nothing here waits.
+//! Invariant: a member gets exactly the messages whose place is not before its joining, in the order of the inbox.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::Hub;
+use super::inbox::{Mail, Publication, Received};
+use super::mailbox::{Mailbox, Outgoing};
+use super::room::RoomKey;
+use crate::id::{ConnectionId, TenantId, WorkerIndex};
+use crate::metrics::Metrics;
+
+/// After this many mails in a row the worker's other tasks get their turn.
+const MAILS_PER_TURN: usize = 64;
+
+/// A connection of this worker as a member of a room.
+struct Member {
+    mailbox: Rc<Mailbox>,
+    /// The place from which on it gets messages.
+    from: u64,
+}
+
+type Members = HashMap<ConnectionId, Member>;
+
+/// The hub as one worker sees it.
+pub struct LocalHub {
+    hub: Arc<Hub>,
+    worker: WorkerIndex,
+    metrics: Arc<Metrics>,
+    connections: RefCell<HashMap<ConnectionId, Rc<Mailbox>>>,
+    rooms: RefCell<HashMap<RoomKey, Members>>,
+    inbox: RefCell<Received>,
+}
+
+impl LocalHub {
+    /// The side of this worker, with the receiving end of its inbox.
+    pub fn new(hub: Arc<Hub>, worker: WorkerIndex, metrics: Arc<Metrics>, inbox: Received) -> Self {
+        let (connections, rooms) = Default::default();
+        Self { hub, worker, metrics, connections, rooms, inbox: RefCell::new(inbox) }
+    }
+
+    /// The shared part.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Which worker this is.
+    pub fn worker(&self) -> WorkerIndex {
+        self.worker
+    }
+
+    /// Makes a connection known by its id.
+    pub fn add(&self, mailbox: &Rc<Mailbox>) {
+        self.connections.borrow_mut().insert(mailbox.id(), mailbox.clone());
+    }
+
+    /// Forgets a connection that has left its rooms.
+    pub fn remove(&self, id: ConnectionId) {
+        self.connections.borrow_mut().remove(&id);
+    }
+
+    /// The mailboxes of all connections, for a drain.
+    pub fn mailboxes(&self) -> Vec<Rc<Mailbox>> {
+        self.connections.borrow().values().cloned().collect()
+    }
+
+    /// A connection of the tenant, if it is here and open.
+    pub fn find(&self, id: ConnectionId, tenant: TenantId) -> Option<Rc<Mailbox>> {
+        self.connections.borrow().get(&id).filter(|mailbox| mailbox.tenant() == tenant).cloned()
+    }
+
+    /// Makes a connection of this worker a member.
+    pub fn join(&self, mailbox: &Rc<Mailbox>, name: &Arc<str>) {
+        let key = RoomKey { tenant: mailbox.tenant(), name: name.clone() };
+        let from = self.hub.rooms().join(&key, self.worker, mailbox.id());
+        let member = Member { mailbox: mailbox.clone(), from };
+        self.rooms.borrow_mut().entry(key).or_default().insert(mailbox.id(), member);
+    }
+
+    /// Ends a membership.
+    pub fn leave(&self, mailbox: &Mailbox, name: &Arc<str>) {
+        let key = RoomKey { tenant: mailbox.tenant(), name: name.clone() };
+        self.hub.rooms().leave(&key, self.worker, mailbox.id());
+        let mut rooms = self.rooms.borrow_mut();
+        if let Some(members) = rooms.get_mut(&key) {
+            members.remove(&mailbox.id());
+            if members.is_empty() {
+                rooms.remove(&key);
+            }
+        }
+    }
+
+    /// Delivers mail as it comes, for as long as the server runs.
+    pub async fn serve(&self) {
+        loop {
+            for _ in 0..MAILS_PER_TURN {
+                let next = poll_fn(|cx| self.poll_inbox(cx)).await;
+                let Some(mail) = next else { return };
+                self.deliver(mail);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Delivers all mail that is there now, so that a commit sees its own publish delivered before its next effect.
+    pub fn work_off(&self) {
+        let waiting = self.inbox.borrow().len();
+        for _ in 0..waiting {
+            let next = self.inbox.borrow_mut().ready();
+            let Some(mail) = next else { return };
+            self.deliver(mail);
+        }
+    }
+
+    fn poll_inbox(&self, cx: &mut Context<'_>) -> Poll<Option<Mail>> {
+        self.inbox.borrow_mut().poll_next(cx)
+    }
+
+    fn deliver(&self, mail: Mail) {
+        match mail {
+            Mail::Publish(publication) => self.fan_out(&publication),
+            Mail::Send(to, tenant, message) => self.offer(to, tenant, Outgoing::message(message)),
+            Mail::Ping(to, tenant, payload) => self.offer(to, tenant, Outgoing::Ping(payload)),
+            Mail::Close(to, tenant, frame) => {
+                if let Some(mailbox) = self.find(to, tenant) {
+                    mailbox.close(frame);
+                }
+            }
+        }
+    }
+
+    /// Queues something for a connection of this worker; one that is gone is no failure.
+    pub fn offer(&self, to: ConnectionId, tenant: TenantId, item: Outgoing) {
+        if let Some(mailbox) = self.find(to, tenant) {
+            self.offer_to(&mailbox, item);
+        }
+    }
+
+    fn fan_out(&self, publication: &Publication) {
+        let rooms = self.rooms.borrow();
+        let Some(members) = rooms.get(&publication.room) else { return };
+        for (id, member) in members {
+            let excluded = publication.exclude.binary_search(id).is_ok();
+            if !excluded && member.from <= publication.place {
+                let room = Some(publication.room.name.clone());
+                let message = publication.message.clone();
+                self.offer_to(&member.mailbox, Outgoing::Message { message, room, reach: usize::MAX });
+            }
+        }
+    }
+
+    fn offer_to(&self, mailbox: &Mailbox, item: Outgoing) {
+        if !mailbox.offer(item) {
+            self.metrics.slow_consumers.inc();
+        }
+    }
+}

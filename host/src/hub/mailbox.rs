@@ -1,0 +1,275 @@
+//! The mailbox of one connection: the bounded queue of what is still to be written to it.
+//!
+//! Filled by commits and by mail, emptied by the connection's own task, which nobody else writes for. Shared by
+//! reference count within one worker, never between threads.
+//! Invariant: once a close is queued, nothing more is taken; so a close is always the last thing written.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use crate::id::{ConnectionId, TenantId};
+use crate::message::{CloseFrame, Message, close};
+
+/// Past this many slots an emptied queue gives its memory back.
+const SPARE_SLOTS: usize = 16;
+
+/// Something to be written to the connection.
+#[derive(Debug, Clone)]
+pub enum Outgoing {
+    /// A message that passes the outermost `reach` links of the chain.
+    Message {
+        /// As it was sent or published.
+        message: Message,
+        /// The room it came from.
+        room: Option<Arc<str>>,
+        /// Where in the chain it begins its way out.
+        reach: usize,
+    },
+    /// A protocol ping.
+    Ping(Bytes),
+    /// The end.
+    Close(CloseFrame),
+}
+
+impl Outgoing {
+    /// A message by id that passes the whole chain.
+    pub fn message(message: Message) -> Self {
+        Self::Message { message, room: None, reach: usize::MAX }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Message { message, .. } => message.len(),
+            Self::Ping(payload) => payload.len(),
+            Self::Close(frame) => frame.reason.len(),
+        }
+    }
+}
+
+/// How much others may queue: the slow-consumer policy begins above either.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Payloads together.
+    pub bytes: usize,
+    /// Messages.
+    pub messages: usize,
+}
+
+/// Who queued something: its own event is bounded by its effects, others by the mailbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum From {
+    Own,
+    Others,
+}
+
+/// How many bytes and messages wait.
+#[derive(Default, Clone, Copy, Debug)]
+struct Load {
+    bytes: usize,
+    messages: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<(From, Outgoing)>,
+    total: Load,
+    others: Load,
+}
+
+/// The mailbox and name of one connection.
+pub struct Mailbox {
+    id: ConnectionId,
+    tenant: TenantId,
+    bounds: Bounds,
+    queue: RefCell<Queue>,
+    closing: Cell<bool>,
+    reader: Cell<Option<Waker>>,
+}
+
+impl Mailbox {
+    /// An empty mailbox.
+    pub fn new(id: ConnectionId, tenant: TenantId, bounds: Bounds) -> Rc<Self> {
+        let (queue, closing, reader) = Default::default();
+        Rc::new(Self { id, tenant, bounds, queue, closing, reader })
+    }
+
+    /// Whose it is.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// The tenant of the connection.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// Queues what the connection's own event sent; bounded by the effects of one event and by reading being stopped.
+    pub fn put(&self, item: Outgoing) {
+        self.take_in(From::Own, item);
+    }
+
+    /// Queues what others sent; false where that made the connection a slow consumer, which ends it.
+    pub fn offer(&self, item: Outgoing) -> bool {
+        if self.closing.get() {
+            return true;
+        }
+        let others = self.queue.borrow().others;
+        if others.messages >= self.bounds.messages || others.bytes + item.size() > self.bounds.bytes {
+            self.abandon(close::SLOW);
+            return false;
+        }
+        self.take_in(From::Others, item);
+        true
+    }
+
+    /// Queues the end, behind all that waits. Only the first counts.
+    pub fn close(&self, frame: CloseFrame) {
+        self.take_in(From::Own, Outgoing::Close(frame));
+        self.closing.set(true);
+    }
+
+    /// Queues the end in place of all that waits: the peer does not read, or must not see it.
+    pub fn abandon(&self, frame: CloseFrame) {
+        if !self.closing.get() {
+            *self.queue.borrow_mut() = Queue::default();
+            self.close(frame);
+        }
+    }
+
+    /// Takes nothing more: the connection is gone.
+    pub fn shut(&self) {
+        self.closing.set(true);
+        *self.queue.borrow_mut() = Queue::default();
+    }
+
+    /// Whether a close was queued, after which no message of the client is delivered.
+    pub fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Whether so much waits that nothing more is read from the client.
+    pub fn is_half_full(&self) -> bool {
+        let total = self.queue.borrow().total;
+        total.bytes > self.bounds.bytes / 2 || total.messages > self.bounds.messages / 2
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.borrow().items.is_empty()
+    }
+
+    /// The next item, or a wake-up once there is one. One task reads.
+    pub fn poll_next(&self, cx: &Context<'_>) -> Poll<Outgoing> {
+        match self.pop() {
+            Some(item) => Poll::Ready(item),
+            None => {
+                self.reader.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+
+    fn pop(&self) -> Option<Outgoing> {
+        let mut queue = self.queue.borrow_mut();
+        let (from, item) = queue.items.pop_front()?;
+        queue.count(from, |load| {
+            load.bytes -= item.size();
+            load.messages -= 1;
+        });
+        if queue.items.is_empty() && queue.items.capacity() > SPARE_SLOTS {
+            queue.items = VecDeque::new();
+        }
+        Some(item)
+    }
+
+    fn take_in(&self, from: From, item: Outgoing) {
+        if self.closing.get() {
+            return;
+        }
+        self.queue.borrow_mut().push(from, item);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+impl Queue {
+    fn push(&mut self, from: From, item: Outgoing) {
+        self.count(from, |load| {
+            load.bytes += item.size();
+            load.messages += 1;
+        });
+        self.items.push_back((from, item));
+    }
+
+    fn count(&mut self, from: From, change: impl Fn(&mut Load)) {
+        change(&mut self.total);
+        if from == From::Others {
+            change(&mut self.others);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mailbox() -> Rc<Mailbox> {
+        Mailbox::new(ConnectionId::from_guest(1), TenantId::UNNAMED, Bounds { bytes: 100, messages: 4 })
+    }
+
+    fn text(length: usize) -> Outgoing {
+        Outgoing::message(Message::text("x".repeat(length)))
+    }
+
+    fn code(item: Option<Outgoing>) -> Option<u16> {
+        match item {
+            Some(Outgoing::Close(frame)) => Some(frame.code),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn others_may_fill_it_to_the_bound_and_not_beyond() {
+        let mailbox = mailbox();
+        assert!(mailbox.offer(text(60)) && mailbox.offer(text(40)));
+        assert!(!mailbox.offer(text(1)), "one byte more");
+        assert_eq!(code(mailbox.pop()), Some(1013), "what waited is given up for the close");
+    }
+
+    #[test]
+    fn messages_are_counted_too() {
+        let mailbox = mailbox();
+        for _ in 0..4 {
+            assert!(mailbox.offer(text(0)));
+        }
+        assert!(!mailbox.offer(text(0)));
+    }
+
+    #[test]
+    fn its_own_traffic_stops_the_reading_and_never_closes() {
+        let mailbox = mailbox();
+        mailbox.put(text(50));
+        assert!(!mailbox.is_half_full());
+        mailbox.put(text(500));
+        assert!(mailbox.is_half_full() && !mailbox.is_closing());
+        assert!(mailbox.offer(text(100)), "what others may send is counted apart");
+    }
+
+    #[test]
+    fn nothing_is_taken_after_a_close() {
+        let mailbox = mailbox();
+        mailbox.put(text(1));
+        mailbox.close(close::RESTART);
+        mailbox.put(text(1));
+        mailbox.close(close::INTERNAL);
+        assert!(matches!(mailbox.pop(), Some(Outgoing::Message { .. })));
+        assert_eq!(code(mailbox.pop()), Some(1012));
+        assert!(mailbox.pop().is_none());
+    }
+}

@@ -1,0 +1,106 @@
+//! The names of things: connections, workers, tenants.
+//!
+//! An id says who owns what it names, so that a message finds its worker without a shared map. Ids are made
+//! here and only read elsewhere.
+//! Invariant: a connection id is below 2^53, because guests in JavaScript hold it as a double.
+
+use std::cell::Cell;
+use std::fmt;
+
+/// Bits of an id that count the connections of one worker: 34 billion before they would repeat.
+const SERIAL_BITS: u32 = 35;
+/// Bits that name the worker. The 10 bits above them name the server; they are 0 until there are several.
+const WORKER_BITS: u32 = 8;
+
+/// The most workers that one server can have: what [`WORKER_BITS`] can name.
+pub const MAX_WORKERS: usize = 1 << WORKER_BITS;
+
+/// Which worker of this server: an index into the list of workers.
+pub type WorkerIndex = usize;
+
+/// Names one connection while it lives (WIT `types.connection-id`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// An id as a guest gave it; it need not name anything.
+    pub fn from_guest(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// The number that guests see.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The worker that owns the connection; may be out of range for an id that a guest made up.
+    pub fn worker(self) -> WorkerIndex {
+        (self.0 >> SERIAL_BITS) as usize & (MAX_WORKERS - 1)
+    }
+
+    /// Whether the id names this server at all.
+    pub fn is_local(self) -> bool {
+        self.0 >> (SERIAL_BITS + WORKER_BITS) == 0
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Counts out the ids of one worker's connections.
+pub struct ConnectionIds {
+    prefix: u64,
+    next: Cell<u64>,
+}
+
+impl ConnectionIds {
+    /// The ids of this worker, beginning with serial 1 so that 0 is never an id.
+    pub fn new(worker: WorkerIndex) -> Self {
+        let prefix = (worker as u64) << SERIAL_BITS;
+        Self { prefix, next: Cell::new(1) }
+    }
+
+    /// The next unused id.
+    pub fn next(&self) -> ConnectionId {
+        let serial = self.next.get();
+        self.next.set(serial + 1);
+        ConnectionId(self.prefix | (serial & ((1 << SERIAL_BITS) - 1)))
+    }
+}
+
+/// Who owns routes, rooms and instances. One unnamed tenant until there are more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct TenantId(u32);
+
+impl TenantId {
+    /// The one tenant of a server that configures none.
+    pub const UNNAMED: Self = Self(0);
+
+    /// Its name in logs and in a request's details; empty for the unnamed one.
+    pub fn name(self) -> &'static str {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_names_its_worker_and_fits_a_double() {
+        let ids = ConnectionIds::new(MAX_WORKERS - 1);
+        let (first, second) = (ids.next(), ids.next());
+        assert_ne!(first, second);
+        assert_eq!(second.worker(), MAX_WORKERS - 1);
+        assert!(second.is_local());
+        assert!(second.get() < 1 << 53);
+    }
+
+    #[test]
+    fn an_id_of_another_server_is_not_local() {
+        assert!(!ConnectionId::from_guest(1 << 52).is_local());
+    }
+}

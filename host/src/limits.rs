@@ -1,0 +1,151 @@
+//! Every limit of the server: its default, its configuration key, its unit, in one table.
+//!
+//! Read from `[server.limits]` of `switchboard.toml`; each field is its own key. Whoever enforces a limit counts
+//! what it refused in `metrics`.
+//! Invariant: no limit is infinite, and all are checked together by [`Limits::problem`].
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// What each part of the server may take. Sizes in bytes, times in milliseconds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Limits {
+    /// One message, whole, in either direction on the wire.
+    pub message_bytes: usize,
+    /// From the accepted socket to the end of the request's head.
+    pub head_ms: u64,
+    /// From the end of the head to the 101, guests included.
+    pub handshake_ms: u64,
+    /// From a close frame to the end of the socket.
+    pub close_ms: u64,
+    /// What others sent to one connection and it has not read, in bytes.
+    pub mailbox_bytes: usize,
+    /// The same, in messages.
+    pub mailbox_messages: usize,
+    /// Mail waiting for one worker.
+    pub inbox_mails: usize,
+    /// What one event may ask for, in bytes of payloads.
+    pub effects_bytes: usize,
+    /// The same, in effects.
+    pub effects: usize,
+    /// State of one connection, keys and values together.
+    pub state_bytes: usize,
+    /// Rooms of one connection, implicit ones apart.
+    pub rooms: usize,
+    /// CPU of one event, in ticks of a millisecond that it was seen running.
+    pub event_cpu_ms: u64,
+    /// One event from its start to its end, waiting included.
+    pub event_wall_ms: u64,
+    /// Linear memory of one instance.
+    pub guest_memory_bytes: usize,
+    /// Instances of one plugin on one worker.
+    pub instances: usize,
+    /// Lines that a plugin's instance writes, in bytes a second; what is over is dropped.
+    pub log_bytes: usize,
+    /// From the order to stop to the end of the last connection.
+    pub drain_ms: u64,
+    /// A plugin file.
+    pub plugin_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: MIB,
+            head_ms: 10_000,
+            handshake_ms: 10_000,
+            close_ms: 5_000,
+            mailbox_bytes: MIB,
+            mailbox_messages: 1000,
+            inbox_mails: 4096,
+            effects_bytes: 4 * MIB,
+            effects: 1000,
+            state_bytes: 16 * KIB,
+            rooms: 100,
+            event_cpu_ms: 50,
+            event_wall_ms: 10_000,
+            guest_memory_bytes: 64 * MIB,
+            instances: 8,
+            log_bytes: 64 * KIB,
+            drain_ms: 30_000,
+            plugin_bytes: 64 * MIB,
+        }
+    }
+}
+
+impl Limits {
+    /// The time that a client has for the request's head.
+    pub fn head(&self) -> Duration {
+        Duration::from_millis(self.head_ms)
+    }
+
+    /// The time that the checks and guests of a handshake have.
+    pub fn handshake(&self) -> Duration {
+        Duration::from_millis(self.handshake_ms)
+    }
+
+    /// The time that a peer has to end a connection once a close frame was sent.
+    pub fn close(&self) -> Duration {
+        Duration::from_millis(self.close_ms)
+    }
+
+    /// The time that an event may take, waiting included.
+    pub fn event_wall(&self) -> Duration {
+        Duration::from_millis(self.event_wall_ms)
+    }
+
+    /// The time from the order to stop to the end.
+    pub fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+
+    /// How much mail one tenant may have waiting for one worker: a quarter, so that its flood leaves room for others.
+    pub fn inbox_share(&self) -> usize {
+        (self.inbox_mails / 4).max(1)
+    }
+
+    /// What is wrong with the values as a whole, if anything: the key and the reason.
+    pub fn problem(&self) -> Option<(&'static str, &'static str)> {
+        let zero = [
+            ("message-bytes", self.message_bytes),
+            ("mailbox-bytes", self.mailbox_bytes),
+            ("mailbox-messages", self.mailbox_messages),
+            ("effects", self.effects),
+            ("instances", self.instances),
+            ("guest-memory-bytes", self.guest_memory_bytes),
+            ("event-cpu-ms", self.event_cpu_ms as usize),
+            ("event-wall-ms", self.event_wall_ms as usize),
+            ("head-ms", self.head_ms as usize),
+            ("handshake-ms", self.handshake_ms as usize),
+        ];
+        if let Some((key, _)) = zero.into_iter().find(|(_, value)| *value == 0) {
+            return Some((key, "must be at least 1"));
+        }
+        match self {
+            _ if self.inbox_mails < 4 => Some(("inbox-mails", "must be at least 4, a quarter for each tenant")),
+            _ if self.message_bytes > 256 * MIB => Some(("message-bytes", "must be at most 256 MiB")),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_have_no_problem() {
+        assert_eq!(Limits::default().problem(), None);
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_refused_by_its_key() {
+        let limits = Limits { effects: 0, ..Limits::default() };
+        assert_eq!(limits.problem(), Some(("effects", "must be at least 1")));
+    }
+}

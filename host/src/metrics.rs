@@ -1,0 +1,120 @@
+//! What the server counts.
+//!
+//! One struct of counters, shared by all threads; whoever decides something counts it here. [`Metrics::text`] gives
+//! all of them in the Prometheus text format.
+//! Invariant: counting never blocks and never fails.
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The counters of one server.
+#[derive(Default, Debug)]
+pub struct Metrics {
+    /// Connections that are open now.
+    pub connections: Gauge,
+    /// Connections that were accepted.
+    pub accepted: Counter,
+    /// Handshakes that were refused, by the host or by a guest.
+    pub refused: Counter,
+    /// Of these, for a foreign Origin.
+    pub refused_origin: Counter,
+    /// Messages from clients.
+    pub messages_in: Counter,
+    /// Messages to clients.
+    pub messages_out: Counter,
+    /// Events that faulted, by the guest's doing.
+    pub faults: Counter,
+    /// Events that ran out of CPU or wall time.
+    pub faults_deadline: Counter,
+    /// Events that ran out of memory.
+    pub faults_memory: Counter,
+    /// Calls that failed because of the host or of its load.
+    pub faults_host: Counter,
+    /// Host calls that were answered with "quota" or "too-large".
+    pub over_quota: Counter,
+    /// Connections that were closed because they read too slowly.
+    pub slow_consumers: Counter,
+    /// Messages of clients over the limit.
+    pub too_big: Counter,
+    /// Connections that ended because the peer broke the protocol.
+    pub protocol_errors: Counter,
+    /// Close handshakes that the peer did not finish in time.
+    pub close_timeouts: Counter,
+    /// Request heads that did not come in time or did not parse.
+    pub bad_heads: Counter,
+    /// Instances that are live now.
+    pub instances: Gauge,
+    /// Events that waited for an instance.
+    pub instance_waits: Counter,
+    /// Bytes of log lines of guests that were over their quota.
+    pub log_dropped: Counter,
+    /// Generations that took over.
+    pub reloads: Counter,
+    /// Plugin files that could not be loaded.
+    pub failed_loads: Counter,
+}
+
+impl Metrics {
+    /// All counters in the Prometheus text format.
+    pub fn text(&self) -> String {
+        let mut registry = Registry::with_prefix("switchboard");
+        self.register(&mut registry);
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = text::encode(&mut text, &registry);
+        text
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, gauge) in [
+            ("connections", "Open connections", &self.connections),
+            ("instances", "Live instances", &self.instances),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        for (name, help, counter) in self.counters() {
+            registry.register(name, help, counter.clone());
+        }
+    }
+
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 19] {
+        [
+            ("accepted", "Accepted connections", &self.accepted),
+            ("refused", "Refused handshakes", &self.refused),
+            ("refused_origin", "Handshakes with a foreign Origin", &self.refused_origin),
+            ("messages_in", "Messages from clients", &self.messages_in),
+            ("messages_out", "Messages to clients", &self.messages_out),
+            ("faults", "Events that faulted by the guest's doing", &self.faults),
+            ("faults_deadline", "Events out of time", &self.faults_deadline),
+            ("faults_memory", "Events out of memory", &self.faults_memory),
+            ("faults_host", "Calls that failed by the host's doing", &self.faults_host),
+            ("over_quota", "Host calls answered with quota or too-large", &self.over_quota),
+            ("slow_consumers", "Connections closed for reading too slowly", &self.slow_consumers),
+            ("too_big", "Messages over the limit", &self.too_big),
+            ("protocol_errors", "Connections ended by a protocol error", &self.protocol_errors),
+            ("close_timeouts", "Close handshakes out of time", &self.close_timeouts),
+            ("bad_heads", "Request heads late or malformed", &self.bad_heads),
+            ("instance_waits", "Events that waited for an instance", &self.instance_waits),
+            ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),
+            ("reloads", "Generations that took over", &self.reloads),
+            ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_in_the_text() {
+        let metrics = Metrics::default();
+        metrics.accepted.inc();
+        metrics.connections.inc();
+        let text = metrics.text();
+        assert!(text.contains("switchboard_accepted_total 1"), "{text}");
+        assert!(text.contains("switchboard_connections 1"), "{text}");
+    }
+}
