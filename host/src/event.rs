@@ -162,6 +162,8 @@ pub struct Kept {
     pub state: State,
     /// The rooms that it joined, implicit ones apart.
     pub rooms: Vec<Arc<str>>,
+    /// Set once the connection has ended or was refused: it can join nothing any more.
+    pub gone: bool,
 }
 
 /// Which guest asks, and so what it may ask for.
@@ -323,6 +325,9 @@ impl Transaction {
     fn own_room(&self, connection: ConnectionId, room: &str) -> Result<(), Failure> {
         self.own(connection)?;
         check_name("a room's name", room)?;
+        if self.kept.gone {
+            return Err(Failure::invalid("the connection has ended"));
+        }
         if room.starts_with('@') {
             return Err(Failure::invalid("rooms that begin with '@' belong to the host"));
         }

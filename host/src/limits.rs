@@ -19,7 +19,7 @@ pub struct Limits {
     pub message_bytes: usize,
     /// From the accepted socket to the end of the request's head.
     pub head_ms: u64,
-    /// From the end of the head to the 101, guests included.
+    /// From the answer to a handshake to the open connection.
     pub handshake_ms: u64,
     /// From a close frame to the end of the socket.
     pub close_ms: u64,
@@ -84,7 +84,7 @@ impl Limits {
         Duration::from_millis(self.head_ms)
     }
 
-    /// The time that the checks and guests of a handshake have.
+    /// The time that the answer to a handshake has to reach the client.
     pub fn handshake(&self) -> Duration {
         Duration::from_millis(self.handshake_ms)
     }

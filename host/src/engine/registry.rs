@@ -81,6 +81,11 @@ impl Registry {
         self.plugins.get(name).map(|entry| &entry.plugin)
     }
 
+    /// All plugins, by name.
+    pub fn plugins(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+        self.plugins.values().map(|entry| &entry.plugin)
+    }
+
     /// Where all plugins come from.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         self.plugins.values().map(|entry| &entry.source)

@@ -141,10 +141,14 @@ impl Mailbox {
         }
     }
 
-    /// Takes nothing more: the connection is gone.
-    pub fn shut(&self) {
+    /// Takes nothing more: the connection is gone. Gives the close that still waited, if one did.
+    pub fn shut(&self) -> Option<CloseFrame> {
         self.closing.set(true);
-        *self.queue.borrow_mut() = Queue::default();
+        let waiting = std::mem::take(&mut *self.queue.borrow_mut());
+        waiting.items.into_iter().find_map(|(_, item)| match item {
+            Outgoing::Close(frame) => Some(frame),
+            _ => None,
+        })
     }
 
     /// Whether a close was queued, after which no message of the client is delivered.
@@ -168,10 +172,15 @@ impl Mailbox {
         match self.pop() {
             Some(item) => Poll::Ready(item),
             None => {
-                self.reader.set(Some(cx.waker().clone()));
+                self.wake_at_next(cx);
                 Poll::Pending
             }
         }
+    }
+
+    /// Wakes the task when the next item comes.
+    pub fn wake_at_next(&self, cx: &Context<'_>) {
+        self.reader.set(Some(cx.waker().clone()));
     }
 
     fn pop(&self) -> Option<Outgoing> {

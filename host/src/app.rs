@@ -1,0 +1,175 @@
+//! The composition root: from a configuration to a running server.
+//!
+//! Everything is made here, in order, and handed to whoever needs it; nothing reaches back up.
+//! Invariant: the listener is bound last, so a server that accepts is a server that works.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use anyhow::{Context, Result, anyhow};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::{Config, PluginConfig};
+use crate::engine::compile::{LoadError, Source};
+use crate::engine::registry::{Registry, Reload};
+use crate::engine::watcher::Watcher;
+use crate::engine::{Abilities, Engine, Reuse};
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::routes::Routes;
+use crate::server::Shared;
+use crate::server::acceptor::Server;
+
+/// What is not in the configuration.
+pub struct Options {
+    /// The server's time.
+    pub clock: Clock,
+    /// Whether instances take more than one event.
+    pub reuse: Reuse,
+    /// Whether plugin files are watched.
+    pub watch: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true }
+    }
+}
+
+/// A running server; dropped, it stops.
+pub struct App {
+    // Dropped first, so that nothing is reloaded while the server stops.
+    _watcher: Option<Watcher>,
+    server: Server,
+    registry: Arc<Registry>,
+    routes: Vec<String>,
+}
+
+/// Everything up to the point where sockets are needed.
+pub struct Loaded {
+    registry: Arc<Registry>,
+    routes: Routes,
+    inboxes: Vec<crate::hub::inbox::Received>,
+}
+
+impl Loaded {
+    /// Loads all plugins and builds the routes.
+    pub fn new(config: &Config, options: &Options) -> Result<Self> {
+        let workers = config.workers.unwrap_or_else(cores);
+        let (hub, inboxes) = Hub::new(workers, &config.limits);
+        let metrics = Arc::new(Metrics::default());
+        let abilities = Abilities { clock: options.clock.clone(), limits: config.limits.clone(), metrics, hub };
+        let engine = Engine::new(abilities, options.reuse).map_err(|error| anyhow!("{error:?}"))?;
+        let registry = Registry::load(engine, sources(config), &config.state)?;
+        let routes = Routes::new(&config.routes).map_err(|error| anyhow!("{}: {error}", config.file.display()))?;
+        Ok(Self { registry: Arc::new(registry), routes, inboxes })
+    }
+
+    /// The plugins.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// One line for each route: its pattern, its handler and its chain, outermost first.
+    pub fn table(&self) -> Vec<String> {
+        let lines = self.routes.all().iter().map(|route| {
+            let chain: Vec<_> = route.middleware.iter().map(String::as_str).chain([route.handler.as_str()]).collect();
+            (route.pattern(), chain.join(" > "))
+        });
+        let lines: Vec<_> = lines.collect();
+        let width = lines.iter().map(|(pattern, _)| pattern.chars().count()).max().unwrap_or_default();
+        lines.into_iter().map(|(pattern, chain)| format!("{pattern:width$}  {chain}")).collect()
+    }
+}
+
+impl App {
+    /// Loads, binds and serves.
+    pub fn start(config: &Config, options: &Options) -> Result<Self> {
+        let loaded = Loaded::new(config, options)?;
+        let routes = loaded.table();
+        let Loaded { registry, routes: table, inboxes } = loaded;
+        let watcher = options.watch.then(|| watch(&registry)).transpose()?;
+        let listener = bind(config.listen)?;
+        let (stopping, _) = watch::channel(false);
+        let shared = Shared { registry: registry.clone(), routes: table, statics: config.statics.clone(), stopping };
+        let server = Server::start(Arc::new(shared), listener, inboxes).context("the workers cannot be started")?;
+        Ok(Self { _watcher: watcher, server, registry, routes })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// One line for each route.
+    pub fn routes(&self) -> &[String] {
+        &self.routes
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.registry.engine().abilities().metrics
+    }
+
+    /// How many rooms have members, implicit ones included.
+    pub fn rooms(&self) -> usize {
+        self.registry.engine().abilities().hub.rooms().len()
+    }
+
+    /// Reads a plugin's file again; none where there is no such plugin.
+    pub fn reload(&self, plugin: &str) -> Option<Result<Reload, LoadError>> {
+        self.registry.reload(plugin)
+    }
+
+    /// Takes no more connections, closes the open ones with 1012 and waits for their end.
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(crate::id::MAX_WORKERS)
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            anyhow!("{address} is in use; stop the other server, or take another address with `--listen` (port 0 takes a free one)")
+        }
+        _ => anyhow!("cannot listen on {address}: {error}; change `listen` in [server], or give `--listen`"),
+    })
+}
+
+/// Where the plugins come from, and what they are used as.
+fn sources(config: &Config) -> Vec<Source> {
+    let source = |(name, plugin): (&String, &PluginConfig)| Source {
+        name: name.as_str().into(),
+        path: plugin.path.clone(),
+        config: plugin.config.clone(),
+        handler: config.routes.iter().any(|route| route.handler == *name),
+        middleware: config.routes.iter().any(|route| route.middleware.contains(name)),
+    };
+    config.plugins.iter().map(source).collect()
+}
+
+/// Reloads each plugin whose file changed. Holds the registry weakly, so that it does not outlive the server.
+fn watch(registry: &Arc<Registry>) -> Result<Watcher> {
+    let files: Vec<_> = registry.sources().map(|source| source.path.clone()).collect();
+    let log = tracing::dispatcher::get_default(Clone::clone);
+    let registry = Arc::downgrade(registry);
+    let changed = move |file: &std::path::Path| {
+        tracing::dispatcher::with_default(&log, || reload_file(&registry, file));
+    };
+    Watcher::start(files, changed).context("plugin files cannot be watched")
+}
+
+fn reload_file(registry: &Weak<Registry>, file: &std::path::Path) {
+    let Some(registry) = registry.upgrade() else { return };
+    let same = |path: &PathBuf| path.canonicalize().ok() == file.canonicalize().ok();
+    let names: Vec<_> = registry.sources().filter(|source| same(&source.path)).map(|s| s.name.clone()).collect();
+    for name in names {
+        let _reported = registry.reload(&name);
+    }
+}

@@ -1,0 +1,101 @@
+//! The command line: what was typed, what it means, and the exit code.
+//!
+//! Each command is a file in this folder; all take a folder with `switchboard.toml`, or the file.
+//! Exit codes: 0 done, 1 something is wrong with the configuration, a plugin or the machine, 2 the line was mistyped.
+
+pub mod build;
+mod check;
+mod dev;
+mod serve;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, parse_address};
+
+/// A WebSocket server whose handlers and middleware are WebAssembly components, swapped while their connections stay open.
+#[derive(Parser)]
+#[command(name = "switchboard", version, about)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve, and reload a plugin when its file changes
+    Serve(Place),
+    /// Build, serve, and rebuild a plugin when its source changes
+    Dev(Place),
+    /// Build every plugin that has a build command
+    Build(Project),
+    /// Check the configuration and every plugin, and print the routes
+    Check(Project),
+}
+
+#[derive(Args)]
+struct Project {
+    /// A folder with switchboard.toml, or the file
+    #[arg(default_value = ".")]
+    project: PathBuf,
+}
+
+#[derive(Args)]
+struct Place {
+    #[command(flatten)]
+    project: Project,
+    /// The address to listen on, in place of the configured one; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+}
+
+/// Runs the command that was typed.
+pub fn run() -> ExitCode {
+    let line = Line::parse();
+    log_to_stderr();
+    let outcome = match line.command {
+        Command::Serve(place) => place.config().and_then(|config| serve::run(&config)),
+        Command::Dev(place) => place.config().and_then(|config| dev::run(&config)),
+        Command::Build(project) => project.config().and_then(|config| build::all(&config)),
+        Command::Check(project) => project.config().and_then(|config| check::run(&config)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Project {
+    fn config(&self) -> Result<Config> {
+        Ok(Config::read(&self.project)?)
+    }
+}
+
+impl Place {
+    fn config(&self) -> Result<Config> {
+        let mut config = self.project.config()?;
+        if let Some(listen) = &self.listen {
+            config.listen = parse_address(listen)
+                .ok_or_else(|| anyhow!("--listen: `{listen}` is not an address; write it like 127.0.0.1:8080"))?;
+        }
+        Ok(config)
+    }
+}
+
+/// The log goes to stderr, so that stdout holds only what was asked for. `RUST_LOG` says what is kept.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}

@@ -1,0 +1,76 @@
+//! Building guests: the `build` command, and the one function that everything uses which builds a plugin.
+//!
+//! A build command is a shell line, run in the configuration's folder with the output of its tools untouched. Before the
+//! first, the compile target of guests is looked for, and added where it is missing.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::config::Config;
+
+/// The target that guests are compiled for.
+pub const TARGET: &str = "wasm32-wasip2";
+
+/// Builds every plugin that has a build command.
+pub fn all(config: &Config) -> Result<()> {
+    for (name, plugin) in &config.plugins {
+        if let Some(command) = &plugin.build {
+            run(name, command, &config.folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Builds one guest, and waits for it.
+pub fn run(name: &str, command: &str, folder: &Path) -> Result<()> {
+    let status = start(command, folder)?.wait().with_context(|| format!("the build of plugin {name} was lost"))?;
+    if !status.success() {
+        bail!("plugin {name}: `{command}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// Starts the build of one guest.
+pub fn start(command: &str, folder: &Path) -> Result<Child> {
+    ensure_target(folder)?;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).current_dir(folder).stdin(Stdio::null());
+    // What an outer cargo says about the host's package means nothing for a guest's.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" || name == "RUSTFLAGS" {
+            shell.env_remove(name);
+        }
+    }
+    shell.spawn().with_context(|| format!("`{command}` cannot be started in {}", folder.display()))
+}
+
+/// Sees to it, once in the process, that the guests' target is installed.
+fn ensure_target(folder: &Path) -> Result<()> {
+    static DONE: OnceLock<Result<(), String>> = OnceLock::new();
+    DONE.get_or_init(|| add_target(folder).map_err(|error| format!("{error:#}"))).clone().map_err(|error| anyhow!(error))
+}
+
+fn add_target(folder: &Path) -> Result<()> {
+    if has_target(folder) {
+        return Ok(());
+    }
+    eprintln!("the compile target {TARGET} is missing: adding it with `rustup target add {TARGET}`");
+    let added = Command::new("rustup").args(["target", "add", TARGET]).current_dir(folder).status();
+    match added {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => bail!("`rustup target add {TARGET}` failed ({status}); guests cannot be built without it"),
+        Err(error) => bail!("rustup cannot be run ({error}); install the target {TARGET} for your Rust toolchain"),
+    }
+}
+
+/// Asks the compiler itself where the target's standard library lies, which works with and without rustup.
+fn has_target(folder: &Path) -> bool {
+    let asked = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(folder).output();
+    asked.is_ok_and(|output| {
+        let libdir = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success() && Path::new(&libdir).is_dir()
+    })
+}

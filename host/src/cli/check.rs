@@ -1,0 +1,36 @@
+//! `switchboard check`: says whether a server would start, and what it would serve. Made for CI.
+//!
+//! The configuration was read before; here every plugin is loaded as a server would load it, without the stand-in of the
+//! last good one, and the routing table is printed.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
+
+use crate::app::{Loaded, Options};
+use crate::config::Config;
+
+/// Checks all, prints the table.
+pub fn run(config: &Config) -> Result<()> {
+    let config = &Config { state: config.state.join("check"), ..config.clone() };
+    let checked = Loaded::new(config, &Options { watch: false, ..Options::default() });
+    // Nothing of a check stays: neither a cache nor a last good component.
+    let _ = std::fs::remove_dir_all(&config.state);
+    let loaded = checked?;
+    for line in loaded.table() {
+        println!("{line}");
+    }
+    let mut unsupported = BTreeSet::new();
+    for plugin in loaded.registry().plugins() {
+        for interface in &plugin.current().unsupported {
+            unsupported.insert(format!("plugin {}: `{interface}` is not supported by this host yet", plugin.name()));
+        }
+    }
+    for line in &unsupported {
+        println!("warning: {line}");
+    }
+    if config.routes.is_empty() {
+        bail!("{}: there is no [[route]], so nothing would be served", config.file.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! `switchboard serve`: serves until it is told to stop.
+//!
+//! Prints the address and the routes to stdout, everything else to the log.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{App, Options};
+use crate::config::Config;
+
+/// Serves with what the configuration says.
+pub fn run(config: &Config) -> Result<()> {
+    let mut app = App::start(config, &Options::default())?;
+    announce(&app);
+    wait_for_signal()?;
+    app.stop();
+    Ok(())
+}
+
+/// The address and the routes, for whoever started the server.
+pub fn announce(app: &App) {
+    let mut text = format!("listening on http://{}\n", app.address());
+    for route in app.routes() {
+        text.push_str(&format!("  {route}\n"));
+    }
+    // A closed stdout is no reason not to serve.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Returns at the first SIGINT or SIGTERM. A second one ends the process at once, for a server that does not stop.
+pub fn wait_for_signal() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("no runtime for signals")?;
+    runtime.block_on(next_signal())?;
+    tracing::info!("stopping; open connections are closed with 1012");
+    std::thread::spawn(move || {
+        if runtime.block_on(next_signal()).is_ok() {
+            std::process::exit(130);
+        }
+    });
+    Ok(())
+}
+
+async fn next_signal() -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

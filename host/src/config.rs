@@ -1,0 +1,169 @@
+//! The configuration: what `switchboard.toml` means.
+//!
+//! A file is read whole, checked whole and used whole. [`Config`] is what everything else sees: paths are absolute,
+//! routers are flattened into routes, and every plugin that a route names exists.
+//! Invariant: a `Config` is valid; whatever is wrong in the file is a [`ConfigError`] with file, line and key.
+
+mod raw;
+mod resolve;
+
+pub use resolve::parse_address;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::handshake::RouteNames;
+use crate::limits::Limits;
+use crate::routes::pattern::Pattern;
+
+/// The file's name in a folder.
+pub const FILE_NAME: &str = "switchboard.toml";
+
+/// What the server is to do.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The folder that its paths and commands are relative to.
+    pub folder: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How many workers; none means one per core.
+    pub workers: Option<usize>,
+    /// The folder for compiled code and the last good components.
+    pub state: PathBuf,
+    /// All limits.
+    pub limits: Limits,
+    /// By name.
+    pub plugins: BTreeMap<String, PluginConfig>,
+    /// In the order of the file.
+    pub routes: Vec<RouteConfig>,
+    /// In the order of the file.
+    pub statics: Vec<StaticConfig>,
+}
+
+/// `[plugins.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginConfig {
+    /// The component's file.
+    pub path: PathBuf,
+    /// The command that makes it, run by a shell in the configuration's folder.
+    pub build: Option<String>,
+    /// Files and folders whose change makes `dev` build again.
+    pub watch: Vec<PathBuf>,
+    /// What the guest reads through `wasi:config/store`.
+    pub config: BTreeMap<String, String>,
+}
+
+/// A route with all that its routers add.
+#[derive(Debug, Clone)]
+pub struct RouteConfig {
+    /// Its own name and those of its routers.
+    pub names: Arc<RouteNames>,
+    /// The whole path, prefixes included.
+    pub pattern: Pattern,
+    /// Names of plugins, outermost first.
+    pub middleware: Vec<String>,
+    /// The plugin that handles it.
+    pub handler: String,
+    /// Origins that may connect beside the server's own host; "*" stands for any.
+    pub origins: Vec<String>,
+}
+
+/// `[[static]]`
+#[derive(Debug, Clone)]
+pub struct StaticConfig {
+    /// Where the files are found, without a slash at its end.
+    pub path: String,
+    /// Where they lie.
+    pub folder: PathBuf,
+}
+
+/// One thing that is wrong, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Counted from 1; 0 where the file as a whole is meant.
+    pub line: usize,
+    /// The key, as far as it is known.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// All that is wrong with a file.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// The file, as it was named.
+    pub file: PathBuf,
+    /// At least one.
+    pub problems: Vec<Problem>,
+}
+
+impl Config {
+    /// Reads a file, or the `switchboard.toml` of a folder.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let file = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
+        let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, &error))?;
+        Self::parse(&text, &file)
+    }
+
+    /// Reads a configuration from a text; its paths are relative to the folder of `file`.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let wrong = |problems| ConfigError { file: file.to_owned(), problems };
+        let raw: raw::File = toml::from_str(text).map_err(|error| wrong(vec![syntax(text, &error)]))?;
+        resolve::resolve(raw, text, file).map_err(wrong)
+    }
+}
+
+/// A file that is not there is the most frequent mistake, so it says what to do.
+fn unreadable(file: &Path, error: &std::io::Error) -> ConfigError {
+    let message = match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            format!("the file does not exist; name a folder with a {FILE_NAME}, or the file itself")
+        }
+        _ => format!("the file cannot be read: {error}"),
+    };
+    ConfigError { file: file.to_owned(), problems: vec![Problem { line: 0, key: String::new(), message }] }
+}
+
+fn syntax(text: &str, error: &toml::de::Error) -> Problem {
+    let span = error.span().unwrap_or(0..0);
+    let message = error.message().trim().replace('\n', " ").replace("unknown field", "unknown key");
+    Problem { line: line_of(text, &span), key: key_at(text, &span), message }
+}
+
+/// The line that a place in the text is on, counted from 1.
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    let before = &text.as_bytes()[..span.start.min(text.len())];
+    before.iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// The key that the line at this place begins with.
+fn key_at(text: &str, span: &Range<usize>) -> String {
+    let line = text.lines().nth(line_of(text, span) - 1).unwrap_or_default().trim();
+    let key = line.split('=').next().unwrap_or_default().trim();
+    key.trim_matches(['[', ']', '"']).to_owned()
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            let newline = if index == 0 { "" } else { "\n" };
+            write!(f, "{newline}{}", self.file.display())?;
+            if problem.line > 0 {
+                write!(f, ":{}", problem.line)?;
+            }
+            if !problem.key.is_empty() {
+                write!(f, ":{}", problem.key)?;
+            }
+            write!(f, ": {}", problem.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,90 @@
+//! `switchboard.toml` as it is written: serde's view of the file, with the place of each value.
+//!
+//! Nothing is checked here beyond types and unknown keys; `config/resolve` turns it into what the server uses.
+//! Invariant: every key of the file is a field here, and unknown ones are refused.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::limits::Limits;
+
+/// A text with its place in the file.
+pub type Text = Spanned<String>;
+
+/// The whole file.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    pub middleware: Vec<Text>,
+    pub origins: Option<Vec<Text>>,
+    pub server: Server,
+    pub plugins: BTreeMap<String, Plugin>,
+    pub router: Vec<Router>,
+    pub route: Vec<Route>,
+    #[serde(rename = "static")]
+    pub statics: Vec<Static>,
+}
+
+/// `[server]`
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    pub listen: Option<Text>,
+    pub workers: Option<Spanned<usize>>,
+    pub state: Option<String>,
+    pub limits: Option<Spanned<Limits>>,
+}
+
+/// `[plugins.NAME]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plugin {
+    pub path: Text,
+    pub build: Option<String>,
+    #[serde(default)]
+    pub watch: Vec<Text>,
+    #[serde(default)]
+    pub config: BTreeMap<String, Spanned<toml::Value>>,
+}
+
+/// `[[router]]`, nested ones included.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Router {
+    pub name: Text,
+    #[serde(default)]
+    pub prefix: Option<Text>,
+    #[serde(default)]
+    pub mount: Option<Text>,
+    #[serde(default)]
+    pub middleware: Vec<Text>,
+    #[serde(default)]
+    pub origins: Option<Vec<Text>>,
+    #[serde(default)]
+    pub router: Vec<Router>,
+    #[serde(default)]
+    pub route: Vec<Route>,
+}
+
+/// `[[route]]`, inside a router or outside of any.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    pub name: Option<Text>,
+    pub path: Text,
+    pub handler: Text,
+    #[serde(default)]
+    pub middleware: Vec<Text>,
+    #[serde(default)]
+    pub origins: Option<Vec<Text>>,
+}
+
+/// `[[static]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Static {
+    pub path: Text,
+    pub folder: Text,
+}

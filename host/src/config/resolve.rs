@@ -1,0 +1,343 @@
+//! From the file as it is written to the configuration as it is meant.
+//!
+//! Routers are flattened: prefixes are joined, middleware is gathered from the outermost level inwards. All that is
+//! wrong is gathered too, so that one run of `check` shows everything.
+//! Invariant: what comes out without a problem needs no further checks, plugin files apart.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::raw::{self, Text};
+use super::{Config, PluginConfig, Problem, RouteConfig, StaticConfig, line_of};
+use crate::event::MAX_NAME;
+use crate::handshake::RouteNames;
+use crate::id::MAX_WORKERS;
+use crate::limits::Limits;
+use crate::routes::pattern::Pattern;
+
+/// The address that a configuration without one listens on.
+const LISTEN: &str = "127.0.0.1:8080";
+/// The state folder of a configuration without one.
+const STATE: &str = ".switchboard";
+/// The most plugins in one chain: a connection notes in a word of 64 bits which gates it passed.
+const MAX_MIDDLEWARE: usize = 63;
+/// The longest name of a route or router: it is part of a room's name.
+const MAX_ROUTE_NAME: usize = MAX_NAME - "@router/".len();
+
+/// What the routers around a route add to it.
+#[derive(Clone, Default)]
+struct Scope {
+    prefix: String,
+    routers: Vec<String>,
+    middleware: Vec<String>,
+    origins: Vec<String>,
+}
+
+struct Resolver<'a> {
+    text: &'a str,
+    folder: PathBuf,
+    plugins: BTreeMap<String, PluginConfig>,
+    routes: Vec<RouteConfig>,
+    /// Where each pattern's shape and each name was seen first.
+    shapes: HashMap<String, usize>,
+    names: HashMap<String, usize>,
+    problems: Vec<Problem>,
+}
+
+/// Checks and flattens.
+pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Problem>> {
+    let folder = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let (plugins, routes, shapes, names, problems) = Default::default();
+    let mut resolver = Resolver { text, folder, plugins, routes, shapes, names, problems };
+    let server = raw.server;
+    resolver.plugins(raw.plugins);
+    let mut scope = Scope::default();
+    scope.middleware = resolver.middleware(&raw.middleware);
+    scope.origins = resolver.origins(&Scope::default(), raw.origins.as_deref());
+    resolver.level(raw.router, raw.route, &scope);
+    let statics = raw.statics.iter().map(|entry| resolver.static_files(entry)).collect();
+    let (listen, workers, limits) = resolver.server(&server);
+    let state = resolver.folder.join(server.state.as_deref().unwrap_or(STATE));
+    let Resolver { folder, plugins, routes, problems, .. } = resolver;
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Config { file: file.to_owned(), folder, listen, workers, state, limits, plugins, routes, statics })
+}
+
+impl Resolver<'_> {
+    fn problem<T>(&mut self, at: &Spanned<T>, key: &str, message: impl Into<String>) {
+        let line = line_of(self.text, &at.span());
+        self.problems.push(Problem { line, key: key.to_owned(), message: message.into() });
+    }
+
+    fn server(&mut self, server: &raw::Server) -> (SocketAddr, Option<usize>, Limits) {
+        let listen = self.listen(server.listen.as_ref());
+        if let Some(workers) = &server.workers
+            && !(1..=MAX_WORKERS).contains(workers.as_ref())
+        {
+            self.problem(workers, "workers", format!("must be 1 to {MAX_WORKERS}; leave it out for one per core"));
+        }
+        if let Some(limits) = &server.limits
+            && let Some((key, reason)) = limits.as_ref().problem()
+        {
+            self.problem(limits, key, reason);
+        }
+        let limits = server.limits.as_ref().map(|limits| limits.as_ref().clone()).unwrap_or_default();
+        (listen, server.workers.as_ref().map(|workers| *workers.as_ref()), limits)
+    }
+
+    fn listen(&mut self, listen: Option<&Text>) -> SocketAddr {
+        let text = listen.map_or(LISTEN, |listen| listen.as_ref());
+        if let Some(address) = parse_address(text) {
+            return address;
+        }
+        if let Some(listen) = listen {
+            self.problem(listen, "listen", format!("`{text}` is not an address; write it like `{LISTEN}`"));
+        }
+        SocketAddr::from(([127, 0, 0, 1], 8080))
+    }
+
+    fn plugins(&mut self, plugins: BTreeMap<String, raw::Plugin>) {
+        for (name, plugin) in plugins {
+            if !is_plugin_name(&name) {
+                self.problem(&plugin.path, &name, "a plugin's name has letters, digits, '-' and '_' only, at most 64");
+            }
+            let path = self.folder.join(plugin.path.as_ref());
+            let watch = plugin.watch.iter().map(|entry| self.folder.join(entry.as_ref())).collect();
+            let config = plugin.config.iter().map(|(key, value)| (key.clone(), self.scalar(key, value))).collect();
+            self.plugins.insert(name, PluginConfig { path, build: plugin.build, watch, config });
+        }
+    }
+
+    /// Guests read texts, so other plain values are written as one.
+    fn scalar(&mut self, key: &str, value: &Spanned<toml::Value>) -> String {
+        match value.as_ref() {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Array(_) | toml::Value::Table(_) => {
+                self.problem(value, key, "a plugin's configuration has plain values; write a list as one text");
+                String::new()
+            }
+            plain => plain.to_string(),
+        }
+    }
+
+    fn level(&mut self, routers: Vec<raw::Router>, routes: Vec<raw::Route>, scope: &Scope) {
+        for route in &routes {
+            self.route(route, scope);
+        }
+        for router in routers {
+            let inner = self.router(&router, scope);
+            self.level(router.router, router.route, &inner);
+        }
+    }
+
+    /// What a router adds. Its mount path, where it has one, stands in place of its prefix.
+    fn router(&mut self, router: &raw::Router, outer: &Scope) -> Scope {
+        self.name(&router.name, "router");
+        let (key, own) = match (&router.mount, &router.prefix) {
+            (Some(mount), _) => ("mount", Some(mount)),
+            (None, prefix) => ("prefix", prefix.as_ref()),
+        };
+        let mut inner = outer.clone();
+        if let Some(own) = own {
+            inner.prefix.push_str(&self.prefix(own, key));
+        }
+        inner.routers.push(router.name.as_ref().clone());
+        inner.middleware.extend(self.middleware(&router.middleware));
+        inner.origins = self.origins(outer, router.origins.as_deref());
+        inner
+    }
+
+    fn prefix(&mut self, prefix: &Text, key: &str) -> String {
+        let text = prefix.as_ref().trim_end_matches('/');
+        if !text.is_empty() && !text.starts_with('/') {
+            self.problem(prefix, key, format!("`{text}` must begin with '/'"));
+        }
+        text.to_owned()
+    }
+
+    fn route(&mut self, route: &raw::Route, scope: &Scope) {
+        let whole = format!("{}{}", scope.prefix, route.path.as_ref());
+        let pattern = match Pattern::parse(&whole) {
+            Ok(pattern) => pattern,
+            Err(reason) => return self.problem(&route.path, "path", reason),
+        };
+        self.unique(&route.path, pattern.shape());
+        if let Some(name) = &route.name {
+            self.name(name, "route");
+        }
+        let name = route.name.as_ref().map_or(&whole, |name| name.as_ref());
+        let mut middleware = scope.middleware.clone();
+        middleware.extend(self.middleware(&route.middleware));
+        if middleware.len() > MAX_MIDDLEWARE {
+            self.problem(&route.path, "middleware", format!("a chain has at most {MAX_MIDDLEWARE} plugins"));
+        }
+        let names = RouteNames { route: name.clone(), routers: scope.routers.clone() };
+        let handler = self.plugin(&route.handler, "handler");
+        let origins = self.origins(scope, route.origins.as_deref());
+        self.routes.push(RouteConfig { names: Arc::new(names), pattern, middleware, handler, origins });
+    }
+
+    fn unique(&mut self, path: &Text, shape: String) {
+        let line = line_of(self.text, &path.span());
+        match self.shapes.get(&shape).copied() {
+            Some(first) => {
+                let message = format!("the route on line {first} has the same pattern; a path can lead to one route only");
+                self.problem(path, "path", message);
+            }
+            None => drop(self.shapes.insert(shape, line)),
+        }
+    }
+
+    fn name(&mut self, name: &Text, of: &str) {
+        let text = name.as_ref();
+        if text.is_empty() || text.len() > MAX_ROUTE_NAME {
+            self.problem(name, "name", format!("a name has 1 to {MAX_ROUTE_NAME} bytes"));
+        }
+        let line = line_of(self.text, &name.span());
+        if let Some(first) = self.names.insert(format!("{of}/{text}"), line) {
+            self.problem(name, "name", format!("the {of} on line {first} has the same name, and so the same room"));
+        }
+    }
+
+    fn middleware(&mut self, names: &[Text]) -> Vec<String> {
+        names.iter().map(|name| self.plugin(name, "middleware")).collect()
+    }
+
+    fn plugin(&mut self, name: &Text, key: &str) -> String {
+        if !self.plugins.contains_key(name.as_ref()) {
+            let known: Vec<_> = self.plugins.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let message = format!("there is no plugin `{}`; there are: {known}", name.as_ref());
+            self.problem(name, key, message);
+        }
+        name.as_ref().clone()
+    }
+
+    /// A level that lists origins replaces what the levels around it list.
+    fn origins(&mut self, outer: &Scope, own: Option<&[Text]>) -> Vec<String> {
+        let Some(own) = own else { return outer.origins.clone() };
+        for origin in own {
+            if !is_origin(origin.as_ref()) {
+                let message = format!("`{}` is not an origin; write it like `https://example.com`", origin.as_ref());
+                self.problem(origin, "origins", message);
+            }
+        }
+        own.iter().map(|origin| origin.as_ref().to_ascii_lowercase()).collect()
+    }
+
+    fn static_files(&mut self, entry: &raw::Static) -> StaticConfig {
+        let path = self.prefix(&entry.path, "path");
+        let folder = self.folder.join(entry.folder.as_ref());
+        if !folder.is_dir() {
+            self.problem(&entry.folder, "folder", format!("{} is not a folder", folder.display()));
+        }
+        StaticConfig { path, folder }
+    }
+}
+
+/// An address as people write it: a name such as `localhost` is looked up once.
+pub fn parse_address(text: &str) -> Option<SocketAddr> {
+    text.to_socket_addrs().ok()?.next()
+}
+
+/// Such a name can be part of a file's name.
+fn is_plugin_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=64).contains(&name.len()) && name.chars().all(allowed)
+}
+
+fn is_origin(origin: &str) -> bool {
+    let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    origin == "*" || rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '*', ' ', '@']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLUGINS: &str = "[plugins.echo]\npath = 'echo.wasm'\n[plugins.log]\npath = 'log.wasm'\n";
+
+    fn parse(text: &str) -> Result<Config, Vec<String>> {
+        let parsed = Config::parse(text, Path::new("/etc/switchboard.toml"));
+        parsed.map_err(|error| error.to_string().lines().map(str::to_owned).collect())
+    }
+
+    fn wrong(text: &str) -> String {
+        parse(text).expect_err("it is wrong").join("\n")
+    }
+
+    #[test]
+    fn routers_nest_and_middleware_is_gathered_from_the_outermost_inwards() {
+        let text = format!(
+            "middleware = ['log']\n{PLUGINS}
+            [[router]]\nname = 'api'\nprefix = '/api'\nmiddleware = ['echo']
+            [[router.router]]\nname = 'v1'\nprefix = '/v1/'
+            [[router.router.route]]\nname = 'ws'\npath = '/ws/{{id:int}}'\nhandler = 'echo'\nmiddleware = ['log']"
+        );
+        let config = parse(&text).expect("it is right");
+        let route = &config.routes[0];
+        assert_eq!(route.pattern.to_string(), "/api/v1/ws/{id:int}");
+        assert_eq!(route.middleware, ["log", "echo", "log"]);
+        assert_eq!((route.names.route.as_str(), route.names.routers.len()), ("ws", 2));
+        assert_eq!(config.plugins["echo"].path, Path::new("/etc/echo.wasm"));
+    }
+
+    #[test]
+    fn a_mount_path_replaces_the_prefix() {
+        let text = format!(
+            "{PLUGINS}[[router]]\nname = 'chat'\nprefix = '/chat'\nmount = '/v2'
+            [[router.route]]\npath = '/ws'\nhandler = 'echo'"
+        );
+        let config = parse(&text).expect("it is right");
+        assert_eq!(config.routes[0].pattern.to_string(), "/v2/ws");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = wrong("[server]\nlisten = '127.0.0.1:1'\nlisen = 'x'\n");
+        assert!(error.starts_with("/etc/switchboard.toml:3:lisen: unknown key `lisen`"), "{error}");
+    }
+
+    #[test]
+    fn every_problem_is_reported_with_line_and_key() {
+        let text = format!(
+            "{PLUGINS}[[route]]\npath = '/a'\nhandler = 'nope'\n[[route]]\npath = '/a'\nhandler = 'echo'\n[[route]]\npath = '/{{x'\nhandler = 'echo'\norigins = ['example.com']\n"
+        );
+        let error = wrong(&text);
+        assert!(error.contains(":7:handler: there is no plugin `nope`; there are: echo, log"), "{error}");
+        assert!(error.contains(":9:path: the route on line 6 has the same pattern"), "{error}");
+        assert!(error.contains(":12:path:"), "{error}");
+    }
+
+    #[test]
+    fn origins_of_an_inner_level_replace_those_of_the_outer() {
+        let text = format!(
+            "origins = ['https://a.example']\n{PLUGINS}[[route]]\npath = '/a'\nhandler = 'echo'\n[[route]]\npath = '/b'\nhandler = 'echo'\norigins = ['*']"
+        );
+        let config = parse(&text).expect("it is right");
+        assert_eq!(config.routes[0].origins, ["https://a.example"]);
+        assert_eq!(config.routes[1].origins, ["*"]);
+    }
+
+    #[test]
+    fn limits_are_checked_as_a_whole() {
+        let error = wrong("[server.limits]\neffects = 0");
+        assert!(error.contains(":1:effects: must be at least 1"), "{error}");
+        assert!(wrong("[server.limits]\neffect = 1").contains(":2:effect: unknown key"));
+    }
+
+    #[test]
+    fn a_bad_address_says_what_a_good_one_looks_like() {
+        assert!(wrong("[server]\nlisten = 'nowhere'").contains(":2:listen: `nowhere` is not an address"));
+    }
+}

@@ -1,0 +1,35 @@
+//! The server: sockets in, WebSockets served.
+//!
+//! From top to bottom: the acceptor hands sockets to workers, `http` reads the head, `upgrade` opens the connection,
+//! `connection` serves it, `socket` is its wire.
+//! Invariant: nothing in here knows WebAssembly; guests are reached through chains.
+
+pub mod acceptor;
+mod connection;
+mod files;
+mod head;
+mod http;
+mod refusal;
+mod socket;
+mod upgrade;
+mod worker;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::StaticConfig;
+use crate::engine::registry::Registry;
+use crate::routes::Routes;
+
+/// What all workers share, for reading.
+pub struct Shared {
+    /// The plugins.
+    pub registry: Arc<Registry>,
+    /// The routes.
+    pub routes: Routes,
+    /// The files.
+    pub statics: Vec<StaticConfig>,
+    /// Set once, when the server is to stop.
+    pub stopping: watch::Sender<bool>,
+}

@@ -1,0 +1,106 @@
+//! The acceptor: takes sockets from the listener and hands each to the worker with the fewest.
+//!
+//! A thread of its own that does nothing else. Out of descriptors, it waits instead of spinning; what is open stays.
+//! Invariant: a socket belongs to one worker from here to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::worker::Handle;
+use super::{Shared, worker};
+use crate::hub::inbox::Received;
+
+/// How long accepting pauses when the system has no descriptor left.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// The running server.
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts the workers, one for each inbox, and begins to accept.
+    pub fn start(shared: Arc<Shared>, listener: std::net::TcpListener, inboxes: Vec<Received>) -> std::io::Result<Self> {
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let workers = inboxes.into_iter().enumerate();
+        let workers = workers.map(|(index, inbox)| worker::start(shared.clone(), index, inbox));
+        let workers = workers.collect::<std::io::Result<Vec<_>>>()?;
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        let thread = std::thread::Builder::new().name("acceptor".into()).spawn({
+            let shared = shared.clone();
+            move || tracing::dispatcher::with_default(&log, || run(&shared, listener, workers))
+        })?;
+        Ok(Self { shared, address, thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more connections, closes those that are open, and waits for their end.
+    pub fn stop(&mut self) {
+        self.shared.stopping.send_replace(true);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the acceptor panicked");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn run(shared: &Shared, listener: std::net::TcpListener, mut workers: Vec<Handle>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime can be made where a thread could");
+    let mut stopping = shared.stopping.subscribe();
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener).expect("the listener is set not to block");
+        tokio::select! {
+            () = accept(&listener, &workers) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+    });
+    workers.iter_mut().for_each(Handle::join);
+}
+
+async fn accept(listener: &TcpListener, workers: &[Handle]) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => hand_over(socket, workers),
+            Err(error) if is_of_one_socket(&error) => {}
+            Err(error) => {
+                tracing::warn!("no connection can be accepted for the moment: {error}");
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+/// Such an error concerns a client that is gone already.
+fn is_of_one_socket(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+fn hand_over(socket: tokio::net::TcpStream, workers: &[Handle]) {
+    // Small messages go out at once; a socket that cannot do so is slower and no worse.
+    let _ = socket.set_nodelay(true);
+    let Ok(socket) = socket.into_std() else { return };
+    let least = workers.iter().min_by_key(|worker| worker.load());
+    if !least.is_some_and(|worker| worker.hand_over(socket)) {
+        tracing::warn!("a connection was dropped, because too many wait for their worker");
+    }
+}

@@ -1,0 +1,76 @@
+//! HTTP: the head of a request, and who answers it.
+//!
+//! hyper reads the head within its limits; then the path decides: a WebSocket route, a file, or 404. What becomes a
+//! WebSocket leaves hyper behind, with its buffers.
+//! Invariant: a request head is bounded in size, count of headers and time before anything else happens.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use super::head::asks_for_websocket;
+use super::refusal::{Body, Refusal};
+use super::worker::{Load, Worker};
+use super::{files, upgrade};
+use crate::routes::path;
+
+/// The most bytes of a head; hyper accepts no smaller bound.
+const MAX_HEAD: usize = 8192;
+/// The most headers.
+const MAX_HEADERS: usize = 100;
+
+/// Serves a socket until it is closed or becomes a WebSocket.
+pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) {
+    let Ok(stream) = TcpStream::from_std(socket) else { return };
+    let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
+    let service = service_fn(|request| answer(worker.clone(), request, peer.clone(), &load));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(worker.limits().head())
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS);
+    // Boxed, so that the task of a WebSocket is not as large as hyper's.
+    let connection = Box::pin(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    if let Err(error) = connection.await {
+        worker.metrics().bad_heads.inc();
+        tracing::debug!(%peer, "request head: {error}");
+    }
+}
+
+async fn answer(
+    worker: Rc<Worker>,
+    request: Request<Incoming>,
+    peer: String,
+    load: &Load,
+) -> Result<Response<Body>, Infallible> {
+    let answered = route(&worker, request, peer, load).await;
+    Ok(answered.unwrap_or_else(|refusal| {
+        worker.metrics().refused.inc();
+        refusal.response()
+    }))
+}
+
+async fn route(
+    worker: &Rc<Worker>,
+    request: Request<Incoming>,
+    peer: String,
+    load: &Load,
+) -> Result<Response<Body>, Refusal> {
+    let shared = worker.shared();
+    let path = path::normalize(request.uri().path()).ok_or(Refusal::BadPath)?;
+    if !asks_for_websocket(request.headers()) {
+        let file = files::serve(&shared.statics, request.method(), &path).await;
+        return match (file, shared.routes.find(&path)) {
+            (Err(_), Some(_)) => Err(Refusal::NotAnUpgrade),
+            (file, _) => file,
+        };
+    }
+    let (route, params) = shared.routes.find(&path).ok_or(Refusal::NotFound)?;
+    upgrade::open(worker, request, upgrade::Target { route, path: &path, params, peer }, load.share()).await
+}

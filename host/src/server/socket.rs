@@ -1,0 +1,254 @@
+//! One WebSocket on the wire: frames in, frames out, nothing of guests.
+//!
+//! The only place that knows tungstenite, with its buffers and limits set so that an idle connection is small. Reads stop
+//! while much waits to be written; what is ready is written before one flush.
+//! Invariant: nothing is read from a peer whose mailbox is more than half full, and every way out flushes.
+
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame as WireClose, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self as wire};
+
+use crate::hub::mailbox::{Mailbox, Outgoing};
+use crate::limits::Limits;
+use crate::message::{CloseFrame, Kind, Message, close};
+
+/// Allocated for each connection at once, so it is what an idle one costs.
+const READ_BUFFER: usize = 4 * 1024;
+/// Gathered before a write without a flush.
+const WRITE_BUFFER: usize = 16 * 1024;
+/// After this many messages without a flush, one is made all the same, so that a flood delays nobody's answers.
+const MESSAGES_PER_FLUSH: usize = 64;
+
+/// What can happen on a socket.
+#[derive(Debug)]
+pub enum Happening {
+    /// A message came.
+    Message(Message),
+    /// A message is to be written, and filters have to see it first.
+    Outgoing(Outgoing),
+    /// All is written up to the close that this side queued.
+    Closing(CloseFrame),
+    /// The peer closed; its close is echoed.
+    PeerClosed(CloseFrame),
+    /// The peer broke a rule: it is told this close.
+    Broken(CloseFrame),
+    /// The connection is lost.
+    Lost,
+    /// A close is queued, and the peer does not read what waits before it. Told once.
+    Stuck,
+    /// So many messages came without a pause that other connections have to get their turn.
+    Pause,
+}
+
+/// A WebSocket.
+pub struct Socket {
+    ws: WebSocketStream<TcpStream>,
+    /// Set while something was handed to the library and not flushed.
+    unflushed: bool,
+    /// Messages read since the last flush.
+    since_flush: usize,
+    /// What happened while an event was running; it is told when the event has ended.
+    held: Option<Happening>,
+    told_stuck: bool,
+}
+
+impl Socket {
+    /// Takes over a socket after its handshake, with what was read beyond it.
+    pub async fn new(stream: TcpStream, read_already: Bytes, limits: &Limits) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(WRITE_BUFFER)
+            .max_write_buffer_size(WRITE_BUFFER + limits.effects_bytes.max(limits.message_bytes) + 1024)
+            .max_message_size(Some(limits.message_bytes))
+            .max_frame_size(Some(limits.message_bytes));
+        let part = read_already.to_vec();
+        let ws = WebSocketStream::from_partially_read(stream, part, Role::Server, Some(config)).await;
+        Self { ws, unflushed: false, since_flush: 0, held: None, told_stuck: false }
+    }
+
+    /// Waits for the next thing to happen, writing meanwhile. `filtered` says whether guests have to see what goes out
+    /// through this many links of the chain.
+    pub async fn next(&mut self, mailbox: &Mailbox, filtered: &impl Fn(usize) -> bool) -> Happening {
+        poll_fn(|cx| self.poll(cx, mailbox, filtered)).await
+    }
+
+    /// Runs an event to its end; meanwhile mail is written and control frames are answered.
+    pub async fn during<T>(
+        &mut self,
+        mailbox: &Mailbox,
+        filtered: &impl Fn(usize) -> bool,
+        event: impl Future<Output = T>,
+    ) -> T {
+        let mut event = std::pin::pin!(event);
+        poll_fn(|cx| {
+            if let Poll::Ready(ended) = event.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+            if self.held.is_none()
+                && let Poll::Ready(happening) = self.poll(cx, mailbox, filtered)
+            {
+                self.held = Some(happening);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Writes a message that passed the filters.
+    pub fn write(&mut self, message: Message) -> Result<(), Happening> {
+        self.start(lower(message))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, mailbox: &Mailbox, filtered: &impl Fn(usize) -> bool) -> Poll<Happening> {
+        if let Some(held) = self.held.take() {
+            return Poll::Ready(held);
+        }
+        if self.since_flush >= MESSAGES_PER_FLUSH {
+            self.since_flush = 0;
+            self.unflushed = self.ws.poll_flush_unpin(cx).is_pending();
+            return Poll::Ready(Happening::Pause);
+        }
+        if let Poll::Ready(happening) = self.poll_write(cx, mailbox, filtered) {
+            return Poll::Ready(happening);
+        }
+        if !mailbox.is_half_full()
+            && !mailbox.is_closing()
+            && let Poll::Ready(happening) = self.poll_read(cx)
+        {
+            return Poll::Ready(happening);
+        }
+        self.poll_flush(cx)
+    }
+
+    /// Hands the library what waits, as far as it takes it.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        mailbox: &Mailbox,
+        filtered: &impl Fn(usize) -> bool,
+    ) -> Poll<Happening> {
+        loop {
+            match self.ws.poll_ready_unpin(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Happening::Lost),
+                Poll::Pending => return self.poll_stuck(cx, mailbox),
+            }
+            let frame = match ready!(mailbox.poll_next(cx)) {
+                item @ Outgoing::Message { reach, .. } if filtered(reach) => {
+                    return Poll::Ready(Happening::Outgoing(item));
+                }
+                Outgoing::Message { message, .. } => lower(message),
+                Outgoing::Ping(payload) => wire::Message::Ping(payload),
+                Outgoing::Close(frame) => return Poll::Ready(Happening::Closing(frame)),
+            };
+            if let Err(happening) = self.start(frame) {
+                return Poll::Ready(happening);
+            }
+        }
+    }
+
+    /// The peer does not read: says so once there is a close to wait for.
+    fn poll_stuck(&mut self, cx: &Context<'_>, mailbox: &Mailbox) -> Poll<Happening> {
+        mailbox.wake_at_next(cx);
+        if mailbox.is_closing() && !self.told_stuck {
+            self.told_stuck = true;
+            return Poll::Ready(Happening::Stuck);
+        }
+        Poll::Pending
+    }
+
+    fn start(&mut self, frame: wire::Message) -> Result<(), Happening> {
+        self.unflushed = true;
+        self.ws.start_send_unpin(frame).map_err(|_| Happening::Lost)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Happening> {
+        loop {
+            let message = match ready!(self.ws.poll_next_unpin(cx)) {
+                Some(Ok(wire::Message::Text(text))) => Message::utf8(text.into()),
+                Some(Ok(wire::Message::Binary(bytes))) => Message::binary(bytes),
+                Some(Ok(wire::Message::Close(frame))) => return Poll::Ready(Happening::PeerClosed(lift(frame))),
+                // The library answers pings by itself, with its next write.
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => return Poll::Ready(broken(&error)),
+                None => return Poll::Ready(Happening::Lost),
+            };
+            self.since_flush += 1;
+            return Poll::Ready(Happening::Message(message));
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Happening> {
+        if self.unflushed {
+            if ready!(self.ws.poll_flush_unpin(cx)).is_err() {
+                return Poll::Ready(Happening::Lost);
+            }
+            self.unflushed = false;
+        }
+        self.since_flush = 0;
+        Poll::Pending
+    }
+
+    /// Writes the end and waits for the peer's, throwing away what else it sends. Unbounded in time: the caller bounds it.
+    pub async fn close(mut self, frame: &CloseFrame) {
+        if self.ws.send(wire::Message::Close(Some(wire_close(frame)))).await.is_ok() {
+            while let Some(Ok(_)) = self.ws.next().await {}
+        }
+        self.linger().await;
+    }
+
+    /// Writes the echo of the peer's close, which the library has queued.
+    pub async fn echo_close(mut self) {
+        let _ = self.ws.flush().await;
+        self.linger().await;
+    }
+
+    /// Ends the writing side and reads until the peer has done the same: a socket that is dropped with unread input
+    /// resets the connection, and the peer would lose the close frame.
+    async fn linger(&mut self) {
+        let stream = self.ws.get_mut();
+        let _ = stream.shutdown().await;
+        let mut discarded = [0; 1024];
+        while matches!(stream.read(&mut discarded).await, Ok(read) if read > 0) {}
+    }
+}
+
+fn lower(message: Message) -> wire::Message {
+    let code = match message.kind() {
+        Kind::Text => Data::Text,
+        Kind::Binary => Data::Binary,
+    };
+    wire::Message::Frame(Frame::message(message.into_payload(), OpCode::Data(code), true))
+}
+
+fn lift(frame: Option<WireClose>) -> CloseFrame {
+    match frame {
+        Some(frame) => CloseFrame::new(frame.code.into(), frame.reason.to_string()),
+        None => close::NO_CODE,
+    }
+}
+
+fn wire_close(frame: &CloseFrame) -> WireClose {
+    WireClose { code: frame.code.into(), reason: frame.reason.as_ref().into() }
+}
+
+/// What a failed read means; the library sends no close frame by itself.
+fn broken(error: &Error) -> Happening {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Happening::Broken(close::TOO_BIG),
+        Error::Utf8(_) => Happening::Broken(close::NOT_UTF8),
+        Error::Protocol(wire::error::ProtocolError::ResetWithoutClosingHandshake) => Happening::Lost,
+        Error::Protocol(_) | Error::Capacity(_) => Happening::Broken(close::PROTOCOL),
+        _ => Happening::Lost,
+    }
+}

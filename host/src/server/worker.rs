@@ -1,0 +1,215 @@
+//! A worker: one thread with its own runtime, connections and instances.
+//!
+//! Sockets come from the acceptor, mail from other workers; both are served by tasks of this thread, which share what
+//! is here without locks.
+//! Invariant: a connection and all instances that it leases stay on one thread for their whole life.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use super::Shared;
+use super::http;
+use crate::chain::Chain;
+use crate::clock::Clock;
+use crate::engine::pool::Pool;
+use crate::hub::inbox::Received;
+use crate::hub::local::LocalHub;
+use crate::id::{ConnectionIds, WorkerIndex};
+use crate::limits::Limits;
+use crate::message::close;
+use crate::metrics::Metrics;
+use crate::routes::RouteIndex;
+
+/// How many accepted sockets may wait for a worker.
+const HANDED: usize = 1024;
+/// How often instances of generations that are gone are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How often a worker that drains looks whether all its sockets are gone.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// What the tasks of one worker share.
+pub struct Worker {
+    /// Its side of the hub.
+    pub local: LocalHub,
+    /// Names for its connections.
+    pub ids: ConnectionIds,
+    shared: Arc<Shared>,
+    /// By route.
+    chains: Vec<Rc<Chain>>,
+    pools: Vec<Rc<Pool>>,
+    load: Arc<AtomicUsize>,
+}
+
+/// The acceptor's end of a worker.
+pub struct Handle {
+    sockets: mpsc::Sender<std::net::TcpStream>,
+    load: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Counts a socket as part of its worker's load until dropped.
+pub struct Load(Arc<AtomicUsize>);
+
+impl Handle {
+    /// How many sockets the worker has.
+    pub fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Hands a socket over; one that does not fit is dropped, which the client sees as a lost connection.
+    pub fn hand_over(&self, socket: std::net::TcpStream) -> bool {
+        self.sockets.try_send(socket).is_ok()
+    }
+
+    /// Waits for the thread to end.
+    pub fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a worker panicked");
+        }
+    }
+}
+
+/// Starts a worker's thread.
+pub fn start(shared: Arc<Shared>, index: WorkerIndex, inbox: Received) -> std::io::Result<Handle> {
+    let (sender, sockets) = mpsc::channel(HANDED);
+    let load = Arc::new(AtomicUsize::new(0));
+    let log = tracing::dispatcher::get_default(Clone::clone);
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn({
+        let load = load.clone();
+        move || tracing::dispatcher::with_default(&log, || run(shared, index, (sockets, inbox), load))
+    })?;
+    Ok(Handle { sockets: sender, load, thread: Some(thread) })
+}
+
+type Incoming = (mpsc::Receiver<std::net::TcpStream>, Received);
+
+fn run(shared: Arc<Shared>, index: WorkerIndex, (sockets, inbox): Incoming, load: Arc<AtomicUsize>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime can be made where a thread could");
+    let local = LocalSet::new();
+    let stopping = shared.stopping.subscribe();
+    let worker = Rc::new(Worker::new(shared, index, inbox, load));
+    local.block_on(&runtime, worker.serve(sockets, stopping));
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>, index: WorkerIndex, inbox: Received, load: Arc<AtomicUsize>) -> Self {
+        let engine = shared.registry.engine();
+        let activity = Rc::new(engine.ticker().activity());
+        let local = LocalHub::new(engine.abilities().hub.clone(), index, engine.abilities().metrics.clone(), inbox);
+        let plugins = shared.registry.plugins();
+        let pools: Vec<_> =
+            plugins.map(|plugin| Rc::new(Pool::new(plugin.clone(), engine.clone(), activity.clone()))).collect();
+        let chains = chains(&shared, &pools);
+        Self { local, ids: ConnectionIds::new(index), shared, chains, pools, load }
+    }
+
+    /// Serves until the order to stop came and all connections are gone, or the time for that is over.
+    async fn serve(self: Rc<Self>, sockets: mpsc::Receiver<std::net::TcpStream>, mut stopping: watch::Receiver<bool>) {
+        let mail = tokio::task::spawn_local(self.clone().deliver());
+        let sweep = tokio::task::spawn_local(self.clone().sweep());
+        tokio::select! {
+            () = self.take(sockets) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        self.drain().await;
+        mail.abort();
+        sweep.abort();
+    }
+
+    async fn take(self: &Rc<Self>, mut sockets: mpsc::Receiver<std::net::TcpStream>) {
+        while let Some(socket) = sockets.recv().await {
+            let load = Load::count(&self.load);
+            tokio::task::spawn_local(http::serve(self.clone(), socket, load));
+        }
+    }
+
+    async fn deliver(self: Rc<Self>) {
+        self.local.serve().await;
+    }
+
+    async fn sweep(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            self.pools.iter().for_each(|pool| pool.sweep());
+        }
+    }
+
+    /// Tells all clients, and waits for their connections to end.
+    async fn drain(&self) {
+        for mailbox in self.local.mailboxes() {
+            mailbox.close(close::RESTART);
+        }
+        let gone = async {
+            while self.load.load(Ordering::Relaxed) > 0 {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(self.limits().drain(), gone).await.is_err() {
+            tracing::warn!("connections were cut, because they did not end in time");
+        }
+    }
+
+    /// The chain of a route.
+    pub fn chain(&self, route: RouteIndex) -> Rc<Chain> {
+        self.chains[route].clone()
+    }
+
+    /// What all workers share.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// All limits.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.registry.engine().abilities().limits
+    }
+
+    /// The server's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.registry.engine().abilities().clock
+    }
+
+    /// The server's counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.registry.engine().abilities().metrics
+    }
+}
+
+fn chains(shared: &Shared, pools: &[Rc<Pool>]) -> Vec<Rc<Chain>> {
+    let find = |name: &String| {
+        let pool = pools.iter().find(|pool| **pool.plugin().name() == **name);
+        pool.expect("the configuration names only plugins that it has").clone()
+    };
+    let chain = |route: &Arc<crate::routes::Route>| {
+        let middleware = route.middleware.iter().map(find).collect();
+        Rc::new(Chain::new(middleware, find(&route.handler), shared.registry.clone()))
+    };
+    shared.routes.all().iter().map(chain).collect()
+}
+
+impl Load {
+    fn count(load: &Arc<AtomicUsize>) -> Self {
+        load.fetch_add(1, Ordering::Relaxed);
+        Self(load.clone())
+    }
+
+    /// The same socket, counted by another task that takes it over.
+    pub fn share(&self) -> Self {
+        Self::count(&self.0)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
