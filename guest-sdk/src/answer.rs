@@ -22,8 +22,12 @@ pub struct Pass {
 }
 
 /// How a handler or a gate refuses a connection (WIT: `types.answer`, `types.admission`).
-#[derive(Debug, PartialEq)]
-pub struct Refusal(Kind);
+#[derive(Debug)]
+pub struct Refusal {
+    kind: Kind,
+    /// For the log; the client never sees it.
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
 
 #[derive(Debug, PartialEq)]
 enum Kind {
@@ -75,17 +79,18 @@ impl Pass {
 impl Refusal {
     /// Answers with an HTTP response; no WebSocket is opened. The status is 200 to 599, the body at most 64 KiB.
     pub fn respond(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self(Kind::Respond(types::Response { status, headers: Vec::new(), body: body.into() }))
+        let response = types::Response { status, headers: Vec::new(), body: body.into() };
+        Self { kind: Kind::Respond(response), cause: None }
     }
 
     /// Opens the WebSocket and closes it at once.
     pub fn close(close: Close) -> Self {
-        Self(Kind::Close(close))
+        Self { kind: Kind::Close(close), cause: None }
     }
 
     /// Adds a header to the HTTP response; the host owns those that frame it. A close has no headers and stays as it is.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        if let Kind::Respond(response) = &mut self.0 {
+        if let Kind::Respond(response) = &mut self.kind {
             response.headers.push(types::Header { name: name.into(), value: value.into() });
         }
         self
@@ -93,7 +98,7 @@ impl Refusal {
 
     /// The status of the HTTP response, if it is one.
     pub fn status(&self) -> Option<u16> {
-        match &self.0 {
+        match &self.kind {
             Kind::Respond(response) => Some(response.status),
             Kind::Close(_) => None,
         }
@@ -101,21 +106,30 @@ impl Refusal {
 
     /// The close, if it is one.
     pub fn closes_with(&self) -> Option<&Close> {
-        match &self.0 {
+        match &self.kind {
             Kind::Respond(_) => None,
             Kind::Close(close) => Some(close),
         }
     }
 
+    /// Tells the operator of the cause, if there is one: a refusal that a plugin made itself is nothing to report, and what
+    /// clients ask for that is not there must not fill the log.
+    pub(crate) fn log(&self) {
+        if let Some(cause) = &self.cause {
+            let level = if cause.is::<BadParam>() { "debug" } else { "warn" };
+            host::log::write(level, &format!("connect ended with {self}: {cause}"), &[]);
+        }
+    }
+
     pub(crate) fn into_answer(self) -> types::Answer {
-        match self.0 {
+        match self.kind {
             Kind::Respond(response) => types::Answer::Respond(response),
             Kind::Close(close) => types::Answer::Close(close.into_frame()),
         }
     }
 
     pub(crate) fn into_admission(self) -> types::Admission {
-        match self.0 {
+        match self.kind {
             Kind::Respond(response) => types::Admission::Respond(response),
             Kind::Close(close) => types::Admission::Close(close.into_frame()),
         }
@@ -131,18 +145,24 @@ impl From<Close> for Refusal {
 impl<E: Error + Send + Sync + 'static> From<E> for Refusal {
     fn from(error: E) -> Self {
         let cause: Box<dyn Error + Send + Sync> = Box::new(error);
-        if cause.is::<BadParam>() {
-            return Self::respond(400, cause.to_string());
-        }
-        // The detail is for the operator: a client learns nothing from it that it may know.
-        host::log::write("warn", &format!("refused with 500: {cause}"), &[]);
-        Self::respond(500, "internal error")
+        let refusal = match cause.is::<BadParam>() {
+            true => Self::respond(400, cause.to_string()),
+            false => Self::respond(500, "internal error"),
+        };
+        Self { cause: Some(cause), ..refusal }
+    }
+}
+
+/// Equal where the client sees the same: the cause does not count.
+impl PartialEq for Refusal {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.kind {
             Kind::Respond(response) => write!(out, "HTTP {}", response.status),
             Kind::Close(close) => write!(out, "close {close}"),
         }

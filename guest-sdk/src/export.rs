@@ -37,10 +37,10 @@
 /// ```
 #[macro_export]
 macro_rules! export {
-    ($plugin:ident) => {
+    ($plugin:ty) => {
         $crate::export!($plugin: handler);
     };
-    ($plugin:ident: $($kind:ident),+ $(,)?) => {
+    ($plugin:ty: $($kind:ident),+ $(,)?) => {
         const _: () = {
             $crate::__instance!($plugin);
             $($crate::__export_kind!($kind $plugin);)+
@@ -59,7 +59,7 @@ pub trait Instance: Default + 'static {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __instance {
-    ($plugin:ident) => {
+    ($plugin:ty) => {
         impl $crate::export::Instance for $plugin {
             fn with<R>(call: impl FnOnce(&Self) -> R) -> R {
                 // Made once for each instance, not for each event: reading the configuration may take a while.
@@ -74,7 +74,7 @@ macro_rules! __instance {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __instance {
-    ($plugin:ident) => {};
+    ($plugin:ty) => {};
 }
 
 #[doc(hidden)]
@@ -88,7 +88,7 @@ macro_rules! kinds {
         #[doc(hidden)]
         #[macro_export]
         macro_rules! __export_kind {
-            $(($kind $d plugin:ident) => {
+            $(($kind $d plugin:ty) => {
                 const _: () = {
                     type Exported = $d crate::export::glue::Exported<$d plugin>;
                     $d crate::bindings::$kind::$export!(Exported with_types_in $d crate::bindings::$kind);
@@ -100,7 +100,7 @@ macro_rules! kinds {
         #[doc(hidden)]
         #[macro_export]
         macro_rules! __export_kind {
-            $(($kind $d plugin:ident) => {
+            $(($kind $d plugin:ty) => {
                 const _: () = {
                     const fn implements<T: $d crate::$trait>() {}
                     implements::<$d plugin>()

@@ -25,6 +25,10 @@ pub trait Gate: Default {
     }
 }
 
+pub(crate) fn connect<G: Gate>(gate: &G, connection: &Connection, request: &Request) -> Result<Pass, Refusal> {
+    gate.connect(connection, request).inspect_err(Refusal::log)
+}
+
 pub(crate) fn disconnect<G: Gate>(gate: &G, connection: &Connection, close: &Close) {
     if let Err(error) = gate.disconnect(connection, close) {
         error.log("disconnect");

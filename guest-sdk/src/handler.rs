@@ -39,7 +39,8 @@ pub trait Handler: Default {
 }
 
 pub(crate) fn connect<H: Handler>(handler: &H, connection: &Connection, request: &Request) -> Result<Accept, Refusal> {
-    state::with(connection, |state| handler.connect(connection, request, state))
+    let answer = state::with(connection, |state| handler.connect(connection, request, state));
+    answer.inspect_err(Refusal::log)
 }
 
 pub(crate) fn message<H: Handler>(handler: &H, connection: &Connection, message: Message) {

@@ -4,45 +4,8 @@
 //! connections, a filter on their messages, a service that runs by itself. This crate is the guest's side of the contract in
 //! `wit/`. For any other target than wasm32 the host functions are those of a fake host, so that a plugin is unit-tested as
 //! plain Rust. Nothing here keeps state between events: what must last lives in the host.
-//!
-//! # A complete plugin and its test
-//!
-//! ```
-//! use switchboard_sdk::{Close, Connection, Handler, Message, export};
-//!
-//! #[derive(Default)]
-//! struct Echo;
-//!
-//! impl Handler for Echo {
-//!     type State = ();
-//!     fn message(&self, connection: &Connection, message: Message, _: &mut ()) -> Result<(), Close> {
-//!         Ok(connection.send(message)?)
-//!     }
-//! }
-//! export!(Echo);
-//!
-//! // #[test]
-//! fn what_is_said_comes_back() {
-//!     let host = switchboard_sdk::testing::FakeHost::new();
-//!     let ann = host.connection("/ws");
-//!     ann.connect::<Echo>().unwrap();
-//!     ann.message::<Echo>("hi");
-//!     assert_eq!(ann.take_received(), ["hi"]);
-//! }
-//! # what_is_said_comes_back();
-//! ```
-//!
-//! Its `Cargo.toml` says `crate-type = ["cdylib", "rlib"]`, and `cargo build --target wasm32-wasip2` makes the component.
-//!
-//! # What to know
-//!
-//! - **An event is a transaction.** Sends, joins, closes and state take effect when the method returns; where it panics, none
-//!   of it happened. The text of the panic is in the operator's log.
-//! - **State lives in the host**: a handler's typed [`State`], read before an event and written after it where it changed, and
-//!   named values that the plugins of a connection share, through [`Connection::state`].
-//! - **Errors close**: a handler's `?` turns a message of the wrong kind into 1003, bad JSON into 1007, anything else into
-//!   1011; [`Handler::on_error`] may map them.
-//! - **Configuration** comes through [`config`], and a plugin's `Default` is where to read it.
+
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
 #[doc(hidden)]

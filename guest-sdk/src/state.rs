@@ -26,12 +26,11 @@ pub(crate) fn with<S: State, R>(connection: &Connection, event: impl FnOnce(&mut
         return event(&mut S::default());
     }
     let before = read(connection);
-    let mut state = before.as_deref().map_or_else(S::default, decode);
+    let mut state = decode_or_default(before.as_deref());
     let answer = event(&mut state);
-    // A connection without a stored state is as good as one with the default.
-    let before = before.unwrap_or_else(|| encode(&S::default()));
     let after = encode(&state);
-    if after != before {
+    // Bytes that differ need not mean a change: there may be none yet, or another version may have written them.
+    if before.as_deref() != Some(&after) && after != encode(&decode_or_default::<S>(before.as_deref())) {
         write(connection, &after);
     }
     answer
@@ -50,7 +49,8 @@ fn write(connection: &Connection, bytes: &[u8]) {
     }
 }
 
-fn decode<S: State>(bytes: &[u8]) -> S {
+fn decode_or_default<S: State>(bytes: Option<&[u8]>) -> S {
+    let Some(bytes) = bytes else { return S::default() };
     match serde_json::from_slice(bytes) {
         Ok(state) => state,
         Err(error) => panic!("the stored state does not fit {}: {error}", std::any::type_name::<S>()),
@@ -61,5 +61,86 @@ fn encode<S: State>(state: &S) -> Vec<u8> {
     match serde_json::to_vec(state) {
         Ok(bytes) => bytes,
         Err(error) => panic!("the state {} cannot be JSON: {error}", std::any::type_name::<S>()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::{
+        Close, Handler, Message,
+        testing::{FakeConnection, FakeHost, expect_fault},
+    };
+
+    /// Counts messages, but for empty ones, and panics after counting `boom`.
+    #[derive(Default)]
+    struct Counter;
+
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Count {
+        messages: u32,
+        name: String,
+    }
+
+    impl Handler for Counter {
+        type State = Count;
+        fn message(&self, connection: &Connection, message: Message, count: &mut Count) -> Result<(), Close> {
+            count.messages += u32::from(!message.is_empty());
+            connection.send(format!("{}", count.messages))?;
+            assert_ne!(message, "boom", "a fault");
+            Ok(())
+        }
+    }
+
+    fn stored(ann: &FakeConnection) -> Option<serde_json::Value> {
+        ann.state(STATE_KEY)
+    }
+
+    #[test]
+    fn state_goes_from_event_to_event() {
+        let ann = FakeHost::new().connection("/ws");
+        ann.message::<Counter>("a");
+        ann.message::<Counter>("b");
+        assert_eq!(ann.take_received(), ["1", "2"]);
+    }
+
+    #[test]
+    fn a_state_that_did_not_change_is_not_written() {
+        let ann = FakeHost::new().connection("/ws");
+        ann.message::<Counter>("");
+        assert_eq!(stored(&ann), None);
+        let of_another_version = serde_json::json!({"messages": 7, "color": "red"});
+        ann.set_state(STATE_KEY, &of_another_version);
+        ann.message::<Counter>("");
+        assert_eq!(stored(&ann), Some(of_another_version));
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_and_missing_ones_defaulted() {
+        let ann = FakeHost::new().connection("/ws");
+        ann.set_state(STATE_KEY, &serde_json::json!({"messages": 7, "color": "red"}));
+        ann.message::<Counter>("a");
+        assert_eq!(stored(&ann), Some(serde_json::json!({"messages": 8, "name": ""})));
+    }
+
+    #[test]
+    fn a_state_that_does_not_fit_faults_and_stays() {
+        let ann = FakeHost::new().connection("/ws");
+        ann.set_state(STATE_KEY, &"text");
+        let text = expect_fault(|| ann.message::<Counter>("a"));
+        assert!(text.starts_with("the stored state does not fit"), "{text}");
+        assert_eq!(stored(&ann), Some("text".into()));
+    }
+
+    #[test]
+    fn a_fault_leaves_the_state_of_before() {
+        let ann = FakeHost::new().connection("/ws");
+        ann.message::<Counter>("a");
+        expect_fault(|| ann.message::<Counter>("boom"));
+        assert_eq!(stored(&ann), Some(serde_json::json!({"messages": 1, "name": ""})));
+        assert_eq!((ann.take_received(), ann.closed()), (vec!["1".into()], Some(Close::internal("internal error"))));
     }
 }

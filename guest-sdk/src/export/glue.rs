@@ -33,7 +33,7 @@ impl<P: Instance + Handler> bindings::handler::exports::switchboard::ws::handler
 
 impl<P: Instance + Gate> bindings::gate::exports::switchboard::ws::gate::Guest for Exported<P> {
     fn on_connect(id: u64, request: types::Request) -> types::Admission {
-        match P::with(|plugin| plugin.connect(&Connection::with_id(id), &request.into())) {
+        match P::with(|plugin| gate::connect(plugin, &Connection::with_id(id), &request.into())) {
             Ok(pass) => types::Admission::Pass(pass.into_wit()),
             Err(refusal) => refusal.into_admission(),
         }

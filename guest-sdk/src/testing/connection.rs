@@ -48,7 +48,7 @@ impl FakeConnection {
 
     /// Calls a gate's connect.
     pub fn connect_gate<G: Gate>(&self) -> Result<Pass, Refusal> {
-        self.shake_hands(|request| G::default().connect(&self.connection, request))
+        self.shake_hands(|request| gate::connect(&G::default(), &self.connection, request))
     }
 
     /// The connection ends, and the gate's disconnect is called.
