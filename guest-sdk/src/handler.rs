@@ -39,7 +39,7 @@ pub trait Handler: Default {
 }
 
 pub(crate) fn connect<H: Handler>(handler: &H, connection: &Connection, request: &Request) -> Result<Accept, Refusal> {
-    let answer = state::with(connection, |state| handler.connect(connection, request, state));
+    let answer = state::begin(connection, |state| handler.connect(connection, request, state));
     answer.inspect_err(Refusal::log)
 }
 

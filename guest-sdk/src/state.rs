@@ -20,12 +20,25 @@ pub trait State: Serialize + DeserializeOwned + Default {}
 
 impl<T: Serialize + DeserializeOwned + Default> State for T {}
 
-/// Runs one event with its state.
+/// Runs the first event of a connection, which has no state yet.
+pub(crate) fn begin<S: State, R>(connection: &Connection, event: impl FnOnce(&mut S) -> R) -> R {
+    run(connection, || None, event)
+}
+
+/// Runs any later event with the state that the one before left.
 pub(crate) fn with<S: State, R>(connection: &Connection, event: impl FnOnce(&mut S) -> R) -> R {
+    run(connection, || read(connection), event)
+}
+
+fn run<S: State, R>(
+    connection: &Connection,
+    read: impl FnOnce() -> Option<Vec<u8>>,
+    event: impl FnOnce(&mut S) -> R,
+) -> R {
     if size_of::<S>() == 0 {
         return event(&mut S::default());
     }
-    let before = read(connection);
+    let before = read();
     let mut state = decode_or_default(before.as_deref());
     let answer = event(&mut state);
     let after = encode(&state);
