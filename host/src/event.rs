@@ -255,8 +255,9 @@ impl Transaction {
         self.own(connection)?;
         check_name("a key", key)?;
         let fits = self.draft.set(&self.kept.state, key, value, &self.scope.plugin, limits.state_bytes);
-        fits.then_some(())
-            .ok_or_else(|| Failure::too_large(format!("a connection's state takes at most {} bytes", limits.state_bytes)))
+        fits.then_some(()).ok_or_else(|| {
+            Failure::too_large(format!("a connection's state takes at most {} bytes", limits.state_bytes))
+        })
     }
 
     /// WIT `rooms.join`.
@@ -336,7 +337,9 @@ impl Transaction {
 
     fn not_outbound(&self) -> Result<(), Failure> {
         let outbound = self.scope.interface == Interface::Outbound;
-        (!outbound).then_some(()).ok_or_else(|| Failure::new("denied", "an outbound filter cannot change rooms or publish"))
+        (!outbound)
+            .then_some(())
+            .ok_or_else(|| Failure::new("denied", "an outbound filter cannot change rooms or publish"))
     }
 }
 

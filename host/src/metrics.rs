@@ -68,10 +68,9 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        for (name, help, gauge) in [
-            ("connections", "Open connections", &self.connections),
-            ("instances", "Live instances", &self.instances),
-        ] {
+        for (name, help, gauge) in
+            [("connections", "Open connections", &self.connections), ("instances", "Live instances", &self.instances)]
+        {
             registry.register(name, help, gauge.clone());
         }
         for (name, help, counter) in self.counters() {

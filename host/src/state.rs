@@ -92,8 +92,7 @@ impl Draft {
 
     /// What the state would take if this were applied.
     fn size(&self, state: &State) -> usize {
-        let hidden: usize =
-            state.entries.iter().filter(|entry| self.find(&entry.key).is_some()).map(Entry::size).sum();
+        let hidden: usize = state.entries.iter().filter(|entry| self.find(&entry.key).is_some()).map(Entry::size).sum();
         let written = self.writes.iter().filter_map(|w| w.value.as_ref().map(|value| w.key.len() + value.len()));
         state.size() - hidden + written.sum::<usize>()
     }

@@ -50,7 +50,9 @@ pub fn start(command: &str, folder: &Path) -> Result<Child> {
 /// Sees to it, once in the process, that the guests' target is installed.
 fn ensure_target(folder: &Path) -> Result<()> {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
-    DONE.get_or_init(|| add_target(folder).map_err(|error| format!("{error:#}"))).clone().map_err(|error| anyhow!(error))
+    DONE.get_or_init(|| add_target(folder).map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(|error| anyhow!(error))
 }
 
 fn add_target(folder: &Path) -> Result<()> {
@@ -68,7 +70,8 @@ fn add_target(folder: &Path) -> Result<()> {
 
 /// Asks the compiler itself where the target's standard library lies, which works with and without rustup.
 fn has_target(folder: &Path) -> bool {
-    let asked = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(folder).output();
+    let asked =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(folder).output();
     asked.is_ok_and(|output| {
         let libdir = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         output.status.success() && Path::new(&libdir).is_dir()

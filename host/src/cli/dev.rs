@@ -56,7 +56,8 @@ fn watch(config: &Config, changes: Sender<PathBuf>) -> Result<notify::Recommende
     })?;
     for (name, source) in sources(config) {
         let watched = watcher.watch(source, RecursiveMode::Recursive);
-        watched.with_context(|| format!("plugin {name}: `watch` names {}, which cannot be watched", source.display()))?;
+        watched
+            .with_context(|| format!("plugin {name}: `watch` names {}, which cannot be watched", source.display()))?;
     }
     Ok(watcher)
 }
@@ -68,7 +69,9 @@ fn rebuild(config: &Config, changes: &Receiver<PathBuf>) {
         let wait = if pending.is_empty() { Duration::MAX } else { QUIET };
         match changes.recv_timeout(wait) {
             Ok(path) => pending.extend(affected(config, &path)),
-            Err(RecvTimeoutError::Timeout) => std::mem::take(&mut pending).iter().for_each(|name| build_one(config, name)),
+            Err(RecvTimeoutError::Timeout) => {
+                std::mem::take(&mut pending).iter().for_each(|name| build_one(config, name))
+            }
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }

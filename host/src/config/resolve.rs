@@ -191,7 +191,8 @@ impl Resolver<'_> {
         let line = line_of(self.text, &path.span());
         match self.shapes.get(&shape).copied() {
             Some(first) => {
-                let message = format!("the route on line {first} has the same pattern; a path can lead to one route only");
+                let message =
+                    format!("the route on line {first} has the same pattern; a path can lead to one route only");
                 self.problem(path, "path", message);
             }
             None => drop(self.shapes.insert(shape, line)),

@@ -32,9 +32,10 @@ impl Cache {
 
     /// Keeps a compiled component. A cache that cannot be written costs time and nothing else.
     pub fn store(&self, hash: &str, component: &Component) {
-        let stored = component.serialize().map_err(|error| error.to_string()).and_then(|code| {
-            write_private(&self.path(hash), &code).map_err(|error| error.to_string())
-        });
+        let stored = component
+            .serialize()
+            .map_err(|error| error.to_string())
+            .and_then(|code| write_private(&self.path(hash), &code).map_err(|error| error.to_string()));
         if let Err(error) = stored {
             tracing::warn!(folder = %self.folder.display(), "compiled code could not be cached: {error}");
         }

@@ -22,8 +22,17 @@ use super::instance::Instance;
 const CONTRACT: &str = "0.1.0";
 /// Interfaces that are in the contract and not carried out yet, imports and exports.
 const UNSUPPORTED: [&str; 11] = [
-    "flow", "control", "timers", "store", "fault-events", "room-events", "flow-events", "control-events",
-    "timer-events", "migration", "service",
+    "flow",
+    "control",
+    "timers",
+    "store",
+    "fault-events",
+    "room-events",
+    "flow-events",
+    "control-events",
+    "timer-events",
+    "migration",
+    "service",
 ];
 
 /// Where a plugin comes from and where it is used.
@@ -57,7 +66,9 @@ pub enum LoadError {
     #[error("plugin {0}: {1} has {2} bytes, the limit `plugin-bytes` is {3}")]
     TooLarge(Arc<str>, String, u64, usize),
     /// It does not begin like WebAssembly.
-    #[error("plugin {0}: {1} is not WebAssembly; `path` must name a component, as `cargo build --target wasm32-wasip2` makes")]
+    #[error(
+        "plugin {0}: {1} is not WebAssembly; `path` must name a component, as `cargo build --target wasm32-wasip2` makes"
+    )]
     NotWasm(Arc<str>, String),
     /// It is a core module.
     #[error("plugin {0}: {1} is a core module, not a component; build it for the target wasm32-wasip2")]
@@ -78,7 +89,9 @@ pub enum LoadError {
     #[error("plugin {0}: {1} faults as it starts: {2}")]
     Start(Arc<str>, String, String),
     /// Its first event faulted at an earlier time.
-    #[error("plugin {0}: {1} was rejected before, because its first event faulted; change it or restore the one before")]
+    #[error(
+        "plugin {0}: {1} was rejected before, because its first event faulted; change it or restore the one before"
+    )]
     Rejected(Arc<str>, String),
 }
 
@@ -110,9 +123,10 @@ pub fn load(
     let hash = blake3::hash(bytes).to_string();
     let component = component(engine, cache, (source, bytes), &hash)?;
     check_contract(engine, &component, source)?;
-    let pre = engine.linker.instantiate_pre(&component).map_err(|error| {
-        LoadError::Import(source.name.clone(), shown(&source.path), error.root_cause().to_string())
-    })?;
+    let pre = engine
+        .linker
+        .instantiate_pre(&component)
+        .map_err(|error| LoadError::Import(source.name.clone(), shown(&source.path), error.root_cause().to_string()))?;
     let config: WasiConfigVariables = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let identity = Identity { plugin: source.name.clone(), generation: number };
     let unsupported = unsupported(engine, &component);
@@ -145,9 +159,7 @@ fn component(
 fn check_kind(source: &Source, bytes: &[u8]) -> Result<(), LoadError> {
     match bytes {
         [0, b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {
-            Err(LoadError::CoreModule(source.name.clone(), shown(&source.path)))
-        }
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(LoadError::CoreModule(source.name.clone(), shown(&source.path))),
         _ => Err(LoadError::NotWasm(source.name.clone(), shown(&source.path))),
     }
 }

@@ -214,7 +214,9 @@ fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error)
     let cause = noted.or(host).unwrap_or(Cause::Trap);
     let limits = &guest.abilities.limits;
     match cause {
-        Cause::Memory => message = format!("{message}, after it asked for more than {} bytes", limits.guest_memory_bytes),
+        Cause::Memory => {
+            message = format!("{message}, after it asked for more than {} bytes", limits.guest_memory_bytes)
+        }
         Cause::Deadline if error.is::<Trap>() => message = format!("it ran for more than {} ms", limits.event_cpu_ms),
         _ => {}
     }

@@ -63,7 +63,10 @@ impl Watcher {
         let alive_there = Arc::downgrade(&alive);
         let mut watching = Watching { alive: alive_there, files, events, notices, looked: Instant::now() };
         watching.subscribe();
-        thread::Builder::new().name("watcher".into()).spawn(move || watching.run(changed)).map_err(notify::Error::io)?;
+        thread::Builder::new()
+            .name("watcher".into())
+            .spawn(move || watching.run(changed))
+            .map_err(notify::Error::io)?;
         Ok(Self { _alive: alive })
     }
 }

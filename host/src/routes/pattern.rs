@@ -59,7 +59,9 @@ impl Pattern {
         let mut text = String::new();
         for (index, segment) in self.segments.iter().enumerate() {
             match segment {
-                Segment::Literal(literal) => text.push_str(&format!("/{}", literal.replace('{', "{{").replace('}', "}}"))),
+                Segment::Literal(literal) => {
+                    text.push_str(&format!("/{}", literal.replace('{', "{{").replace('}', "}}")))
+                }
                 Segment::Capture(_, Kind::Path) => text.push_str(&format!("/{{*p{index}}}")),
                 Segment::Capture(..) => text.push_str(&format!("/{{p{index}}}")),
             }
@@ -113,7 +115,9 @@ fn segment(written: &str) -> Result<Segment, String> {
         "uuid" => Kind::Uuid,
         "slug" => Kind::Slug,
         "path" => Kind::Path,
-        other => return Err(format!("`{other}` is not a kind of capture; there are str, int, float, uuid, slug, path")),
+        other => {
+            return Err(format!("`{other}` is not a kind of capture; there are str, int, float, uuid, slug, path"));
+        }
     };
     Ok(Segment::Capture(name.to_owned(), kind))
 }

@@ -26,7 +26,11 @@ pub struct Server {
 
 impl Server {
     /// Starts the workers, one for each inbox, and begins to accept.
-    pub fn start(shared: Arc<Shared>, listener: std::net::TcpListener, inboxes: Vec<Received>) -> std::io::Result<Self> {
+    pub fn start(
+        shared: Arc<Shared>,
+        listener: std::net::TcpListener,
+        inboxes: Vec<Received>,
+    ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let workers = inboxes.into_iter().enumerate();

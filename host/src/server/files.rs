@@ -95,7 +95,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let page = folder.path().join("page");
         std::fs::create_dir_all(page.join("sub")).expect("it can be made");
-        for (name, content) in [("page/index.html", "<p>hi"), ("page/sub/a b.js", "1"), ("page/.env", "x"), ("secret", "x")] {
+        for (name, content) in
+            [("page/index.html", "<p>hi"), ("page/sub/a b.js", "1"), ("page/.env", "x"), ("secret", "x")]
+        {
             std::fs::write(folder.path().join(name), content).expect("it can be written");
         }
         std::os::unix::fs::symlink(folder.path().join("secret"), page.join("link")).expect("it can be linked");

@@ -74,7 +74,8 @@ impl Refusal {
 
     fn headers(self) -> &'static [(HeaderName, &'static str)] {
         const UPGRADES: &[(HeaderName, &str)] = &[(UPGRADE, "websocket"), (CONNECTION, "upgrade")];
-        const VERSION: &[(HeaderName, &str)] = &[(SEC_WEBSOCKET_VERSION, "13"), (UPGRADE, "websocket"), (CONNECTION, "upgrade")];
+        const VERSION: &[(HeaderName, &str)] =
+            &[(SEC_WEBSOCKET_VERSION, "13"), (UPGRADE, "websocket"), (CONNECTION, "upgrade")];
         const LATER: &[(HeaderName, &str)] = &[(RETRY_AFTER, "5")];
         const ALLOW: &[(HeaderName, &str)] = &[(http::header::ALLOW, "GET, HEAD")];
         match self {

@@ -277,14 +277,17 @@ mod tests {
 
     #[test]
     fn the_accept_key_is_that_of_the_specification() {
-        let response = switching("dGhlIHNhbXBsZSBub25jZQ==", Some("chat"), &header("x-a", "1")).expect("it can be built");
+        let response =
+            switching("dGhlIHNhbXBsZSBub25jZQ==", Some("chat"), &header("x-a", "1")).expect("it can be built");
         assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(response.headers()["x-a"], "1");
     }
 
     #[test]
     fn a_guests_header_cannot_break_out_or_speak_for_the_host() {
-        for (name, value) in [("x-a", "1\r\nx-b: 2"), ("x a", "1"), ("Upgrade", "h2c"), ("content-length", "5"), ("", "1")] {
+        for (name, value) in
+            [("x-a", "1\r\nx-b: 2"), ("x a", "1"), ("Upgrade", "h2c"), ("content-length", "5"), ("", "1")]
+        {
             assert!(respond(200, &header(name, value), &Bytes::new()).is_err(), "{name}");
         }
     }

@@ -1,0 +1,124 @@
+//! Getting the servers ready: Switchboard from this workspace, with the component of `examples/echo` built, and Bun
+//! from npm below `target/`. What comes out are two `Program`s; nothing runs yet.
+//!
+//! Both are told to listen on a free port of the loopback. What cargo and npm print goes to stderr, because stdout
+//! belongs to the tables.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::peer::Program;
+
+/// The package, its binary, and the name in the tables.
+const PACKAGE: &str = "switchboard";
+const ECHO: &str = "examples/echo";
+
+/// Switchboard: the binary at `server`, or the one that this workspace builds.
+pub fn switchboard(server: Option<&Path>) -> Result<Program> {
+    let root = workspace_root()?;
+    let path = match server {
+        Some(path) => path.canonicalize().with_context(|| format!("no server at {}", path.display()))?,
+        None => build_server(&root)?,
+    };
+    run(Command::new(&path).args(["build", ECHO]).current_dir(&root))?;
+    Ok(Program {
+        name: PACKAGE,
+        version: version_of(&path)?,
+        arguments: ["serve", ECHO, "--listen", "127.0.0.1:0"].map(Into::into).to_vec(),
+        directory: root,
+        path,
+    })
+}
+
+/// Bun, installed on first use; removing the folder gets the newest release of its major.
+pub fn bun() -> Result<Program> {
+    let root = workspace_root()?;
+    let script = root.join("bench/peers/bun-echo.js");
+    let folder = target_folder(&root).join("bench");
+    let path = folder.join("node_modules/.bin/bun");
+    if !path.exists() {
+        install_peers(&root.join("bench/peers/package.json"), &folder)?;
+    }
+    Ok(Program { name: "bun", version: version_of(&path)?, arguments: vec![script.into()], directory: folder, path })
+}
+
+fn workspace_root() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.canonicalize().context("the workspace this was built from is gone")
+}
+
+fn target_folder(root: &Path) -> PathBuf {
+    // A relative CARGO_TARGET_DIR is relative to where cargo was called, and so are we.
+    let folder = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    std::path::absolute(&folder).unwrap_or(folder)
+}
+
+/// Asks cargo where the binary is, since a profile, a target or a configuration can each move it.
+fn build_server(root: &Path) -> Result<PathBuf> {
+    let arguments = ["build", "--release", "-p", PACKAGE, "--message-format=json-render-diagnostics"];
+    let messages = output(Command::new("cargo").args(arguments).current_dir(root))?;
+    executable_in(&messages).context("cargo built no binary `switchboard`")
+}
+
+/// Cargo says one JSON object a line; of the artifacts only binaries have an executable.
+fn executable_in(messages: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == PACKAGE)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
+fn install_peers(manifest: &Path, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::copy(manifest, folder.join("package.json"))?;
+    run(Command::new("npm").args(["install", "--no-audit", "--no-fund"]).current_dir(folder))
+}
+
+/// The last word of what `--version` prints: `switchboard 0.1.0` and `1.2.3` are both in use.
+fn version_of(path: &Path) -> Result<String> {
+    let printed = output(Command::new(path).arg("--version"))?;
+    Ok(printed.split_whitespace().last().unwrap_or("unknown").to_owned())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let printed = output(command)?;
+    eprint!("{printed}");
+    Ok(())
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let shown = shown(command);
+    let output =
+        command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().with_context(|| format!("running `{shown}`"))?;
+    ensure!(output.status.success(), "`{shown}` failed: {}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn shown(command: &Command) -> String {
+    let words: Vec<&OsStr> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    words.join(OsStr::new(" ")).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_binary_is_found_among_what_cargo_says() {
+        let messages = r#"
+            {"reason":"compiler-artifact","target":{"name":"anyhow"},"executable":null}
+            {"reason":"compiler-artifact","target":{"name":"switchboard"},"executable":null}
+            {"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/other"}
+            {"reason":"compiler-artifact","target":{"name":"switchboard"},"executable":"/t/switchboard"}
+            {"reason":"build-finished","success":true}"#;
+        assert_eq!(executable_in(messages), Some("/t/switchboard".into()));
+        assert_eq!(executable_in("warning: not JSON"), None);
+    }
+}
