@@ -18,7 +18,7 @@ use super::head::asks_for_websocket;
 use super::refusal::{Body, Refusal};
 use super::worker::{Load, Worker};
 use super::{files, upgrade};
-use crate::routes::path;
+use crate::path;
 
 /// The most bytes of a head; hyper accepts no smaller bound.
 const MAX_HEAD: usize = 8192;
