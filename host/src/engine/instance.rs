@@ -5,7 +5,7 @@
 //! Invariant: a call is bounded in CPU and wall time, and a call that is given up leaves an instance that is not used again.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -35,6 +35,9 @@ struct Calls {
     outbound: Option<exports::outbound::Guest>,
 }
 
+/// What comes back from a guest: the transaction in any case, and the reply or the fault.
+pub type Step<T> = (Box<Transaction>, Result<T, Box<Fault>>);
+
 /// A live instance.
 pub struct Instance {
     store: Store<Guest>,
@@ -46,11 +49,11 @@ pub struct Instance {
 
 impl Instance {
     /// Instantiates a generation, within the budget of an event.
-    pub async fn create(engine: &Engine, generation: &Arc<Generation>) -> Result<Box<Self>, Fault> {
+    pub async fn create(engine: &Engine, generation: &Arc<Generation>) -> Result<Box<Self>, Box<Fault>> {
         let abilities = &engine.abilities;
         let guest = Guest::new(abilities.clone(), generation.identity.clone(), generation.config.clone());
         let mut store = prepare(Store::new(&engine.engine, guest), abilities);
-        let outcome = within(abilities, Self::instantiate(&mut store, generation)).await;
+        let outcome = within(abilities, pin!(Self::instantiate(&mut store, generation))).await;
         match outcome.unwrap_or_else(|| Err(wasmtime::format_err!("it took too long to start"))) {
             Ok(calls) => Ok(Box::new(Self { store, calls, generation: generation.clone(), poisoned: false })),
             Err(error) => Err(fault(&mut store, "instantiation", &error)),
@@ -79,11 +82,11 @@ impl Instance {
     }
 
     /// Tells the guest an event. The transaction comes back whatever happened.
-    pub async fn call(&mut self, transaction: Transaction, event: Event<'_>) -> (Transaction, Result<Reply, Fault>) {
+    pub async fn call(&mut self, transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
         let name = event.name();
         let abilities = self.store.data().abilities.clone();
         self.begin(transaction, &abilities);
-        let outcome = within(&abilities, self.dispatch(event)).await;
+        let outcome = within(&abilities, pin!(self.dispatch(event))).await;
         let outcome = outcome.unwrap_or_else(|| {
             self.store.data_mut().cause = Some(Cause::Deadline);
             Err(wasmtime::format_err!("it took more than {} ms of wall time", abilities.limits.event_wall_ms))
@@ -96,7 +99,7 @@ impl Instance {
         (transaction.expect("the transaction lies in the store while the event runs"), reply)
     }
 
-    fn begin(&mut self, transaction: Transaction, abilities: &Abilities) {
+    fn begin(&mut self, transaction: Box<Transaction>, abilities: &Abilities) {
         self.poisoned = true;
         self.store.data_mut().begin(Some(transaction));
         self.store.set_hostcall_fuel(abilities.limits.message_bytes + abilities.limits.effects_bytes + HOSTCALL_SLACK);
@@ -188,9 +191,9 @@ fn prepare(mut store: Store<Guest>, abilities: &Abilities) -> Store<Guest> {
     store
 }
 
-/// Runs a call within the wall time of an event. The timer is only made for a call that waits.
-async fn within<T>(abilities: &Abilities, call: impl Future<Output = T>) -> Option<T> {
-    let mut call = pin!(call);
+/// Runs a call within the wall time of an event. The timer is only made for a call that waits. Pinned by the caller, since a
+/// future that is handed on by value is stored twice.
+async fn within<T>(abilities: &Abilities, mut call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
     match first {
         Poll::Ready(outcome) => Some(outcome),
@@ -198,7 +201,7 @@ async fn within<T>(abilities: &Abilities, call: impl Future<Output = T>) -> Opti
     }
 }
 
-async fn timed<T>(clock: &Clock, limit: Duration, call: impl Future<Output = T>) -> Option<T> {
+async fn timed<T>(clock: &Clock, limit: Duration, call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     tokio::select! {
         biased;
         outcome = call => Some(outcome),
@@ -207,7 +210,7 @@ async fn timed<T>(clock: &Clock, limit: Duration, call: impl Future<Output = T>)
 }
 
 /// What happened, out of wasmtime's error and what the host noted on the way.
-fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error) -> Fault {
+fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error) -> Box<Fault> {
     let guest = store.data_mut();
     let (mut message, backtrace) = Fault::describe(error);
     let noted = guest.cause.or(guest.memory.refused.then_some(Cause::Memory));
@@ -221,7 +224,7 @@ fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error)
         Cause::Deadline if error.is::<Trap>() => message = format!("it ran for more than {} ms", limits.event_cpu_ms),
         _ => {}
     }
-    Fault {
+    Box::new(Fault {
         plugin: guest.identity.plugin.clone(),
         generation: guest.identity.generation,
         event,
@@ -229,7 +232,7 @@ fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error)
         message,
         printed: guest.output.take(),
         backtrace,
-    }
+    })
 }
 
 fn lower(message: &Message) -> types::MessageParam<'_> {

@@ -5,6 +5,7 @@
 //! Invariants: disconnect is told exactly once, with the frame that ended the connection, after its rooms were left;
 //! from the commit of a close on no message is delivered.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -108,7 +109,7 @@ impl Connection {
         let kept = std::mem::take(&mut self.kept);
         let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
         let filtered = |reach| chain.filters_outbound(reach);
-        let event = async { self.settle(chain.message(subject, kept, message).await).await };
+        let event = pin!(async { self.settle(chain.message(subject, kept, message).await).await });
         if let Some(Verdict::Close(frame)) = socket.during(&mailbox, &filtered, event).await {
             mailbox.close(frame);
         }
@@ -121,7 +122,7 @@ impl Connection {
         let kept = std::mem::take(&mut self.kept);
         let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
         let filtered = |reach| chain.filters_outbound(reach);
-        let event = async { self.settle(chain.outbound(subject, kept, (message, room), reach).await).await };
+        let event = pin!(async { self.settle(chain.outbound(subject, kept, (message, room), reach).await).await });
         match socket.during(&mailbox, &filtered, event).await {
             Some(Verdict::Through(message)) => socket.write(message).err().map(|_| End::Gone(close::LOST)),
             Some(Verdict::Close(frame)) => {
