@@ -88,7 +88,8 @@ impl Pool {
     }
 
     async fn create(&self, generation: &Arc<Generation>) -> Result<Box<Instance>, Box<Fault>> {
-        let instance = Instance::create(&self.engine, generation).await?;
+        // Boxed, since it is rare and large, and every idle connection would have room for it.
+        let instance = Box::pin(Instance::create(&self.engine, generation)).await?;
         self.engine.abilities().metrics.instances.inc();
         Ok(instance)
     }

@@ -61,8 +61,9 @@ impl Connection {
     pub async fn run(mut self, mut socket: Socket) {
         let end = self.serve(&mut socket).await;
         let waiting = self.mailbox.shut();
-        let frame = self.part(socket, end, waiting).await;
-        self.finish(&frame).await;
+        // Boxed like all that is rare: what is not boxed here is room that every idle connection takes.
+        let frame = Box::pin(self.part(socket, end, waiting)).await;
+        Box::pin(self.finish(&frame)).await;
     }
 
     /// Ends a connection whose socket was lost before it was opened.
@@ -75,7 +76,7 @@ impl Connection {
         loop {
             let happened = match self.next(socket).await {
                 Happening::Message(message) => self.message(socket, message).await,
-                Happening::Outgoing(item) => self.outgoing(socket, item).await,
+                Happening::Outgoing(item) => Box::pin(self.outgoing(socket, item)).await,
                 Happening::Closing(frame) => Some(End::Close(frame)),
                 Happening::PeerClosed(frame) => Some(End::Echo(frame)),
                 Happening::Broken(frame) => Some(self.broken(frame)),
