@@ -117,68 +117,63 @@ impl Instance {
         reply
     }
 
+    /// Messages are called directly; what happens once in a connection's life is boxed, so that it takes no room in the
+    /// futures of messages.
     async fn dispatch(&mut self, event: Event<'_>) -> wasmtime::Result<Reply> {
         let guest = self.store.data();
         let transaction = guest.transaction.as_ref().expect("an event runs");
         let (interface, id) = (transaction.scope().interface, transaction.connection.get());
-        match interface {
-            Interface::Handler => self.handler(id, event).await,
-            Interface::Gate => self.gate(id, event).await,
-            Interface::Inbound => self.inbound(id, event).await,
-            Interface::Outbound => self.outbound(id, event).await,
+        match event {
+            Event::Connect(handshake) => Box::pin(self.connect(interface, id, handshake)).await,
+            Event::Disconnect(frame) => Box::pin(self.disconnect(interface, id, frame)).await,
+            Event::Message(message, room) => match interface {
+                Interface::Handler => self.handle(id, message).await,
+                Interface::Inbound => Box::pin(self.inbound(id, message)).await,
+                Interface::Outbound => Box::pin(self.outbound(id, message, room)).await,
+                Interface::Gate => Ok(Reply::Done),
+            },
         }
     }
 
-    async fn handler(&mut self, id: u64, event: Event<'_>) -> wasmtime::Result<Reply> {
-        let Some(guest) = &self.calls.handler else { return Ok(Reply::Done) };
-        match event {
-            Event::Connect(handshake) => {
-                let request = Request::of(handshake);
+    async fn connect(&mut self, interface: Interface, id: u64, handshake: &Handshake) -> wasmtime::Result<Reply> {
+        let request = Request::of(handshake);
+        match (interface, &self.calls.handler, &self.calls.gate) {
+            (Interface::Handler, Some(guest), _) => {
                 Ok(answer(guest.call_on_connect(&mut self.store, id, request.lower()).await?))
             }
-            Event::Message(message, _) => {
-                guest.call_on_message(&mut self.store, id, lower(message)).await?;
-                Ok(Reply::Done)
-            }
-            Event::Disconnect(frame) => {
-                guest.call_on_disconnect(&mut self.store, id, lower_frame(frame)).await?;
-                Ok(Reply::Done)
-            }
-        }
-    }
-
-    async fn gate(&mut self, id: u64, event: Event<'_>) -> wasmtime::Result<Reply> {
-        let Some(guest) = &self.calls.gate else { return Ok(Reply::Done) };
-        match event {
-            Event::Connect(handshake) => {
-                let request = Request::of(handshake);
+            (Interface::Gate, _, Some(guest)) => {
                 Ok(admission(guest.call_on_connect(&mut self.store, id, request.lower()).await?))
             }
-            Event::Disconnect(frame) => {
-                guest.call_on_disconnect(&mut self.store, id, lower_frame(frame)).await?;
-                Ok(Reply::Done)
-            }
-            Event::Message(..) => Ok(Reply::Done),
-        }
-    }
-
-    async fn inbound(&mut self, id: u64, event: Event<'_>) -> wasmtime::Result<Reply> {
-        match (&self.calls.inbound, event) {
-            (Some(guest), Event::Message(message, _)) => {
-                Ok(verdict(guest.call_on_message(&mut self.store, id, lower(message)).await?))
-            }
             _ => Ok(Reply::Done),
         }
     }
 
-    async fn outbound(&mut self, id: u64, event: Event<'_>) -> wasmtime::Result<Reply> {
-        match (&self.calls.outbound, event) {
-            (Some(guest), Event::Message(message, room)) => {
-                let origin = room.map(|room| exports::outbound::Origin { room, place: None });
-                Ok(verdict(guest.call_on_message(&mut self.store, id, lower(message), origin).await?))
-            }
-            _ => Ok(Reply::Done),
+    async fn disconnect(&mut self, interface: Interface, id: u64, frame: &CloseFrame) -> wasmtime::Result<Reply> {
+        let frame = lower_frame(frame);
+        match (interface, &self.calls.handler, &self.calls.gate) {
+            (Interface::Handler, Some(guest), _) => guest.call_on_disconnect(&mut self.store, id, frame).await?,
+            (Interface::Gate, _, Some(guest)) => guest.call_on_disconnect(&mut self.store, id, frame).await?,
+            _ => {}
         }
+        Ok(Reply::Done)
+    }
+
+    async fn handle(&mut self, id: u64, message: &Message) -> wasmtime::Result<Reply> {
+        if let Some(guest) = &self.calls.handler {
+            guest.call_on_message(&mut self.store, id, lower(message)).await?;
+        }
+        Ok(Reply::Done)
+    }
+
+    async fn inbound(&mut self, id: u64, message: &Message) -> wasmtime::Result<Reply> {
+        let Some(guest) = &self.calls.inbound else { return Ok(Reply::Done) };
+        Ok(verdict(guest.call_on_message(&mut self.store, id, lower(message)).await?))
+    }
+
+    async fn outbound(&mut self, id: u64, message: &Message, room: Option<&str>) -> wasmtime::Result<Reply> {
+        let Some(guest) = &self.calls.outbound else { return Ok(Reply::Done) };
+        let origin = room.map(|room| exports::outbound::Origin { room, place: None });
+        Ok(verdict(guest.call_on_message(&mut self.store, id, lower(message), origin).await?))
     }
 }
 
