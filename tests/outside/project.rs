@@ -53,10 +53,11 @@ impl Project {
         fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
-    /// Adds lines to a file.
-    pub fn append(&self, file: &str, lines: &str) {
+    /// Puts something in the place of what a file holds, as somebody who edits it.
+    pub fn replace(&self, file: &str, old: &str, new: &str) {
         let before = fs::read_to_string(self.path(file)).expect("it was written before");
-        self.write(file, before + lines);
+        assert!(before.contains(old), "{file} holds no `{old}`:\n{before}");
+        self.write(file, before.replace(old, new));
     }
 
     /// Where the built component lies.
