@@ -105,9 +105,9 @@ fn is_no_source(name: &OsStr) -> bool {
 }
 
 fn build_one(config: &Config, name: &str) {
-    let Some(command) = config.plugins.get(name).and_then(|plugin| plugin.build.as_ref()) else { return };
+    let Some(plugin) = config.plugins.get(name) else { return };
     tracing::info!(plugin = name, "its source changed: building");
-    if let Err(error) = build::run(name, command, &config.folder) {
+    if let Err(error) = build::plugin(name, plugin, &config.folder) {
         tracing::error!("{error:#}; the old code goes on");
     }
 }
