@@ -42,7 +42,7 @@ impl Commit<'_> {
             Effect::Ping(to, payload) => self.ping(to, payload).await,
             Effect::Join(room) => self.join(room),
             Effect::Leave(room) => self.leave(&room),
-            Effect::Publish { room, message, exclude } => self.publish(room, message, exclude).await,
+            Effect::Publish { room, message, exclude } => Box::pin(self.publish(room, message, exclude)).await,
         }
     }
 
