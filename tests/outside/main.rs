@@ -6,8 +6,11 @@
 
 mod client;
 mod clients;
+mod commands;
 mod dev;
+mod plugin_files;
 mod program;
 mod project;
+mod stopping;
 mod switchboard;
 mod tools;
