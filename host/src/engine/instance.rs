@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use wasmtime::component::Instance as GuestInstance;
 use wasmtime::{Store, Trap};
 
 use super::bindings::exports::switchboard::ws as exports;
@@ -17,7 +18,7 @@ use super::bindings::switchboard::ws::types;
 use super::fault::{Cause, Fault};
 use super::generation::Generation;
 use super::guest::Guest;
-use super::{Abilities, Engine, imports};
+use super::{Abilities, CONTRACT, Engine, imports};
 use crate::clock::Clock;
 use crate::event::{Event, Header, Interface, Reply};
 use crate::handshake::Handshake;
@@ -63,11 +64,19 @@ impl Instance {
     async fn instantiate(store: &mut Store<Guest>, generation: &Generation) -> wasmtime::Result<Calls> {
         store.set_epoch_deadline(1);
         let instance = generation.pre.instantiate_async(&mut *store).await?;
+        let unfit = |error: wasmtime::Error| {
+            let cause = error.root_cause();
+            wasmtime::format_err!("its exports have other types than those of switchboard:ws@{CONTRACT}: {cause}")
+        };
+        Self::calls(store, generation, &instance).map_err(unfit)
+    }
+
+    fn calls(store: &mut Store<Guest>, generation: &Generation, instance: &GuestInstance) -> wasmtime::Result<Calls> {
         let indices = &generation.exports;
-        let handler = indices.handler.as_ref().map(|found| found.load(&mut *store, &instance)).transpose()?;
-        let gate = indices.gate.as_ref().map(|found| found.load(&mut *store, &instance)).transpose()?;
-        let inbound = indices.inbound.as_ref().map(|found| found.load(&mut *store, &instance)).transpose()?;
-        let outbound = indices.outbound.as_ref().map(|found| found.load(&mut *store, &instance)).transpose()?;
+        let handler = indices.handler.as_ref().map(|found| found.load(&mut *store, instance)).transpose()?;
+        let gate = indices.gate.as_ref().map(|found| found.load(&mut *store, instance)).transpose()?;
+        let inbound = indices.inbound.as_ref().map(|found| found.load(&mut *store, instance)).transpose()?;
+        let outbound = indices.outbound.as_ref().map(|found| found.load(&mut *store, instance)).transpose()?;
         Ok(Calls { handler, gate, inbound, outbound })
     }
 
