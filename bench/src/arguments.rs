@@ -1,4 +1,6 @@
-//! What was typed, and what it means: the one place with names and defaults of the options.
+//! What was typed, and what it means.
+//!
+//! The one place with names and defaults of the options; everything else is handed what it needs.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -13,10 +13,11 @@ use crate::engine::fault::{Cause, Fault};
 use crate::engine::generation::Exports;
 use crate::engine::pool::Pool;
 use crate::engine::registry::Registry;
-use crate::event::{Effect, Event, Header, Interface, Kept, Reply, Scope, Transaction, check_frame};
+use crate::event::{Effect, Event, Header, Interface, Kept, Reply, Scope};
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Message};
 use crate::metrics::Metrics;
+use crate::transaction::{Transaction, check_frame};
 
 /// The pools of one route's plugins on one worker.
 pub struct Chain {

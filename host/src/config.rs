@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::handshake::RouteNames;
 use crate::limits::Limits;
-use crate::routes::pattern::Pattern;
+use crate::path::pattern::Pattern;
 
 /// The file's name in a folder.
 pub const FILE_NAME: &str = "switchboard.toml";

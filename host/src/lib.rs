@@ -12,6 +12,8 @@ pub mod id;
 pub mod limits;
 pub mod message;
 pub mod metrics;
+pub mod path;
 pub mod routes;
 pub mod server;
 pub mod state;
+pub mod transaction;

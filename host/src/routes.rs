@@ -3,13 +3,11 @@
 //! Built from the configuration, read by `server/upgrade`; knows nothing of sockets and plugins.
 //! Invariant: a path leads to one route, the most specific one, whatever the order in the file.
 
-pub mod path;
-pub mod pattern;
-
 use std::sync::Arc;
 
 use crate::config::RouteConfig;
 use crate::handshake::RouteNames;
+use crate::path::pattern::Pattern;
 
 /// Which route: an index into the list of all.
 pub type RouteIndex = usize;
@@ -27,7 +25,7 @@ pub struct Route {
     pub handler: String,
     /// Origins that may connect beside the server's own host.
     pub origins: Vec<String>,
-    pattern: pattern::Pattern,
+    pattern: Pattern,
 }
 
 /// All routes.
@@ -98,7 +96,7 @@ mod tests {
     fn routes(patterns: &[&str]) -> Routes {
         let config = |pattern: &&str| RouteConfig {
             names: Arc::new(RouteNames { route: (*pattern).to_owned(), routers: Vec::new() }),
-            pattern: pattern::Pattern::parse(pattern).expect("a good pattern"),
+            pattern: Pattern::parse(pattern).expect("a good pattern"),
             middleware: Vec::new(),
             handler: "echo".into(),
             origins: Vec::new(),

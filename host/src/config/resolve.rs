@@ -13,11 +13,11 @@ use toml::Spanned;
 
 use super::raw::{self, Text};
 use super::{Config, PluginConfig, Problem, RouteConfig, StaticConfig, line_of};
-use crate::event::MAX_NAME;
 use crate::handshake::RouteNames;
 use crate::id::MAX_WORKERS;
 use crate::limits::Limits;
-use crate::routes::pattern::Pattern;
+use crate::path::pattern::Pattern;
+use crate::transaction::MAX_NAME;
 
 /// The address that a configuration without one listens on.
 const LISTEN: &str = "127.0.0.1:8080";

@@ -16,7 +16,8 @@ use super::fault::Cause;
 use super::generation::Identity;
 use super::output::{Output, Printer};
 use crate::clock::{Clock, Moment};
-use crate::event::{Failure, Transaction};
+use crate::event::Failure;
+use crate::transaction::Transaction;
 
 /// Random bytes that a guest may ask for at once.
 const MAX_RANDOM: u64 = 1024 * 1024;

@@ -11,11 +11,12 @@ use wasmtime_wasi_config::WasiConfig;
 use super::bindings::All;
 use super::bindings::switchboard::ws::{connections, control, flow, log, rooms, store, timers, types};
 use super::guest::Guest;
-use crate::event::{Failure, Transaction, check_name};
+use crate::event::Failure;
 use crate::handshake::Handshake;
 use crate::id::ConnectionId;
 use crate::limits::Limits;
 use crate::message::{CloseFrame, Message};
+use crate::transaction::{Transaction, check_name};
 
 /// The most members that one question is answered with.
 const MAX_MEMBERS: u32 = 10_000;

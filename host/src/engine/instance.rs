@@ -19,9 +19,10 @@ use super::generation::Generation;
 use super::guest::Guest;
 use super::{Abilities, Engine, imports};
 use crate::clock::Clock;
-use crate::event::{Event, Header, Interface, Reply, Transaction};
+use crate::event::{Event, Header, Interface, Reply};
 use crate::handshake::Handshake;
 use crate::message::{CloseFrame, Kind, Message};
+use crate::transaction::Transaction;
 
 /// What all host calls of one event may carry beyond one message of the limit.
 const HOSTCALL_SLACK: usize = 8 * 1024 * 1024;

@@ -17,7 +17,8 @@ use super::instance::Instance;
 use super::plugin::Plugin;
 use super::ticker::Activity;
 use super::{Engine, Reuse};
-use crate::event::{Event, Reply, Transaction};
+use crate::event::{Event, Reply};
+use crate::transaction::Transaction;
 
 /// One worker's instances of one plugin.
 pub struct Pool {

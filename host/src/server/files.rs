@@ -13,7 +13,7 @@ use http_body_util::Full;
 
 use super::refusal::{Body, Refusal};
 use crate::config::StaticConfig;
-use crate::routes::path::decode;
+use crate::path::decode;
 
 /// What a folder answers with.
 const INDEX: &str = "index.html";

@@ -18,7 +18,7 @@ use super::head::asks_for_websocket;
 use super::refusal::{Body, Refusal};
 use super::worker::{Load, Worker};
 use super::{files, upgrade};
-use crate::routes::path;
+use crate::path;
 
 /// The most bytes of a head; hyper accepts no smaller bound.
 const MAX_HEAD: usize = 8192;
@@ -36,8 +36,16 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) 
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS);
     // Boxed, so that the task of a WebSocket is not as large as hyper's.
-    let connection = Box::pin(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
-    if let Err(error) = connection.await {
+    let mut connection = Box::pin(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut stopping = worker.shared().stopping.subscribe();
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        _ = stopping.wait_for(|stopping| *stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
         worker.metrics().bad_heads.inc();
         tracing::debug!(%peer, "request head: {error}");
     }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::path;
+use crate::path;
 
 /// What a capture takes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -55,7 +55,7 @@ impl Pattern {
     }
 
     /// The form that the path matcher knows, with captures named by their place.
-    pub(super) fn matcher(&self) -> String {
+    pub fn matcher(&self) -> String {
         let mut text = String::new();
         for (index, segment) in self.segments.iter().enumerate() {
             match segment {
@@ -79,12 +79,12 @@ impl Pattern {
     }
 
     /// The kinds of its captures, in order: of two patterns of one form, the one with the lesser list is tried first.
-    pub(super) fn kinds(&self) -> Vec<Kind> {
+    pub fn kinds(&self) -> Vec<Kind> {
         self.segments.iter().filter_map(Segment::capture).map(|(_, kind)| kind).collect()
     }
 
     /// Decodes and checks what was captured; none where a kind does not fit.
-    pub(super) fn captures<'a>(&self, raw: impl Iterator<Item = &'a str>) -> Option<Vec<(String, String)>> {
+    pub fn captures<'a>(&self, raw: impl Iterator<Item = &'a str>) -> Option<Vec<(String, String)>> {
         let captures = self.segments.iter().filter_map(Segment::capture);
         captures.zip(raw).map(|((name, kind), raw)| Some((name.to_owned(), take(kind, raw)?))).collect()
     }

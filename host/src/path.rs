@@ -4,6 +4,8 @@
 //! that says `/café` are the same; an encoded slash stays encoded, inside its segment.
 //! Invariant: a normalized path has no dot segments, no control characters, and is UTF-8 once decoded.
 
+pub mod pattern;
+
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// What is encoded in a segment: all but unreserved characters, sub-delimiters, ':' and '@' (RFC 3986, section 3.3).
