@@ -102,9 +102,16 @@ impl Client {
                 Some(Ok(Message::Close(Some(frame)))) => Received::Close(frame.code.into(), frame.reason.to_string()),
                 Some(Ok(Message::Close(None))) => Received::Close(1005, String::new()),
                 Some(Ok(Message::Ping(_) | Message::Frame(_))) => continue,
-                Some(Err(_)) | None => Received::End,
+                Some(Err(_)) | None => self.end().await,
             };
         }
+    }
+
+    /// Ends this side too, as every client does once the server has ended its own.
+    async fn end(&mut self) -> Received {
+        // It may be gone altogether.
+        let _ = self.ws.get_mut().shutdown().await;
+        Received::End
     }
 
     /// The next message, which must be text.

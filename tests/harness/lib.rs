@@ -4,26 +4,8 @@
 //! `switchboard.toml` and compiled [`Components`], connect [`Client`]s, say something, expect something. Servers listen on
 //! ports of their own and share nothing, so tests run in parallel. Every wait ends after [`DEADLINE`] with a panic that
 //! says what was waited for; no test has to sleep.
-//!
-//! ```no_run
-//! # use switchboard_harness::{Components, TestServer};
-//! # async fn test() {
-//! let components = Components::in_folder("target/guests/wasm32-wasip2/guest");
-//! let server = TestServer::start(
-//!     &components,
-//!     r#"
-//!     [plugins.echo]
-//!     path = "echo.wasm"
-//!     [[route]]
-//!     path = "/ws"
-//!     handler = "echo"
-//!     "#,
-//! );
-//! let mut ann = server.connect("/ws").await;
-//! ann.send("hi").await;
-//! ann.expect_text("hi").await;
-//! # }
-//! ```
+
+#![doc = include_str!("README.md")]
 
 mod client;
 mod components;

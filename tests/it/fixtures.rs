@@ -21,6 +21,28 @@ pub fn start(toml: &str) -> TestServer {
     setup(toml).start()
 }
 
+/// Starts a server with one route, `/ws`, and this component as its handler.
+pub fn serving(component: &str) -> TestServer {
+    serving_within("", component)
+}
+
+/// The same with these limits, which are keys of `[server.limits]`.
+pub fn serving_within(limits: &str, component: &str) -> TestServer {
+    start(&format!(
+        r#"
+        [server.limits]
+        {limits}
+
+        [plugins.{component}]
+        path = "{component}.wasm"
+
+        [[route]]
+        path = "/ws"
+        handler = "{component}"
+        "#
+    ))
+}
+
 /// A server with this configuration, still to be started.
 pub fn setup(toml: &str) -> Setup {
     Setup::new(components(), toml)

@@ -51,7 +51,7 @@ fn ask(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
         "publish" | "publish-others" | "publish-bytes" => publish(connection, verb, rest),
         "join" => connection.join(rest),
         "leave" => connection.leave(rest),
-        "count" => connection.send_text(format!("{rest} has {}", Room::named(rest).count()?)),
+        "count" => say(connection, format!("{rest} has {}", Room::named(rest).count()?)),
         "members" => members(connection, rest),
         "set" => connection.set_state(split(rest).0, split(rest).1),
         "get" => get(connection, rest),
@@ -86,7 +86,11 @@ fn members(connection: &Connection, room: &str) -> Result<(), Failure> {
 
 fn get(connection: &Connection, key: &str) -> Result<(), Failure> {
     let value: Option<String> = connection.state(key)?;
-    let told = value.map_or_else(|| format!("{key} is not set"), |value| format!("{key} is {value}"));
+    say(connection, value.map_or_else(|| format!("{key} is not set"), |value| format!("{key} is {value}")))
+}
+
+/// Also to the log, for an event whose connection hears nothing any more.
+fn say(connection: &Connection, told: String) -> Result<(), Failure> {
     log::info(&told);
     connection.send_text(told)
 }
