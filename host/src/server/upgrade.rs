@@ -214,7 +214,7 @@ async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFram
 async fn socket(worker: &Worker, upgraded: OnUpgrade) -> Option<Socket> {
     let upgraded = tokio::time::timeout(worker.limits().handshake(), upgraded).await.ok()?.ok()?;
     let parts = downcast(upgraded)?;
-    Some(Socket::new(parts.0, parts.1, worker.limits()).await)
+    Some(Socket::new(parts.0, parts.1, worker.limits(), worker.metrics()).await)
 }
 
 fn downcast(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {

@@ -1,0 +1,8 @@
+//! The tests of the whole server: one function for each scenario, named by its id.
+//!
+//! Each starts a server with the configuration and the plugins that it shows, connects real clients, says something and
+//! expects something. Nothing here looks inside of the server, except for its counters and its log.
+
+mod connection;
+mod fixtures;
+mod protocol;
