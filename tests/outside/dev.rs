@@ -1,4 +1,7 @@
 //! `switchboard dev` while somebody edits a plugin: what is saved is live in the connection that is open already.
+//!
+//! Each test has a project of its own and waits for what `dev` says of an edit. What the connection answers then is asked
+//! on the socket that was opened before the first one.
 
 use std::fs;
 

@@ -4,6 +4,7 @@
 //! person would read is what is compared: exit codes, messages, the log. Tests wait for conditions, never for a time.
 //! What is needed besides Rust comes from the script `install` in this folder.
 
+mod browser;
 mod client;
 mod clients;
 mod commands;

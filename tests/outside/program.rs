@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,13 +61,11 @@ impl Program {
     pub fn expect_within(&mut self, text: &str, patience: Duration) -> String {
         let deadline = Instant::now() + patience;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("no line with `{text}` came from {}, but:\n{}", self.name, self.all_seen());
+            let Some(line) = self.next_until(deadline, text) else {
+                panic!("{} ended, without `{text}`:\n{}", self.name, self.all_seen());
             };
-            self.seen.push(line.clone());
-            if line.1.contains(text) {
-                return line.1;
+            if line.contains(text) {
+                return line;
             }
         }
     }
@@ -81,10 +79,8 @@ impl Program {
     pub fn finish_within(mut self, patience: Duration) -> Finished {
         drop(self.child.stdin.take());
         let deadline = Instant::now() + patience;
-        // Both outputs are closed, so both readers are gone: it is ending.
-        while let Some(line) = self.next_until(deadline) {
-            self.seen.push(line);
-        }
+        // Once both outputs are closed, it is ending.
+        while self.next_until(deadline, "its end").is_some() {}
         let code = self.child.wait().expect("it is this test's child").code();
         Finished { code, stdout: self.text_of(Stream::Out), stderr: self.text_of(Stream::Err) }
     }
@@ -102,13 +98,17 @@ impl Program {
         self.child.wait().expect("it is this test's child");
     }
 
-    /// None once both outputs are closed.
-    fn next_until(&self, deadline: Instant) -> Option<(Stream, String)> {
-        use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
+    /// The next line; none once both outputs are closed.
+    fn next_until(&mut self, deadline: Instant, awaited: &str) -> Option<String> {
         match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) => Some(line),
-            Err(Disconnected) => None,
-            Err(Timeout) => panic!("{} does not end; it said:\n{}", self.name, self.all_seen()),
+            Ok(line) => {
+                self.seen.push(line.clone());
+                Some(line.1)
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("{}: `{awaited}` did not come, but:\n{}", self.name, self.all_seen())
+            }
         }
     }
 

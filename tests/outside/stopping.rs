@@ -1,4 +1,7 @@
 //! How a server begins and ends: what it prints first, and what its clients and whoever started it are told at the end.
+//!
+//! These are what a service manager and a script around the server rely on: the address on stdout, the signal, the exit
+//! code.
 
 use std::net::TcpStream;
 
