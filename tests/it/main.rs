@@ -3,6 +3,10 @@
 //! Each starts a server with the configuration and the plugins that it shows, connects real clients, says something and
 //! expects something. Nothing here looks inside of the server, except for its counters and its log.
 
+mod auth;
 mod connection;
+mod errors;
+mod faults;
 mod fixtures;
+mod handshake;
 mod protocol;

@@ -103,7 +103,8 @@ fn repeat(connection: &Connection, rest: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What no plugin should do.
+/// What no plugin should do. Not inlined, so that backtraces show it.
+#[inline(never)]
 fn misbehave(verb: &str, rest: &str) -> Result<(), Failure> {
     match verb {
         "trap" => panic!("{rest}"),
