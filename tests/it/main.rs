@@ -4,9 +4,14 @@
 //! expects something. Nothing here looks inside of the server, except for its counters and its log.
 
 mod auth;
+mod bad_builds;
+mod broadcast;
 mod connection;
 mod errors;
 mod faults;
 mod fixtures;
 mod handshake;
+mod middleware;
 mod protocol;
+mod reload;
+mod rooms;
