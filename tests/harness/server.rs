@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use switchboard::app::{App, Options};
@@ -98,7 +99,7 @@ impl Setup {
 
 /// A running server. Dropped, it stops; drop its clients first, or it waits for them to answer its close.
 pub struct TestServer {
-    app: Option<App>,
+    app: Option<Arc<App>>,
     setup: Setup,
     config: Config,
     log: Log,
@@ -173,9 +174,12 @@ impl TestServer {
         std::fs::rename(&new, file).expect("a file can be renamed");
     }
 
-    /// Has the server read a plugin's file now.
-    pub fn reload(&self, plugin: &str) -> Result<Reload, LoadError> {
-        let reload = tracing::dispatcher::with_default(&self.log.dispatch(), || self.app().reload(plugin));
+    /// Has the server read a plugin's file now, and says what came of it. Clients of the test go on meanwhile.
+    pub async fn reload(&self, plugin: &str) -> Result<Reload, LoadError> {
+        let (app, log, name) = (self.app.clone(), self.log.dispatch(), plugin.to_owned());
+        let app = app.expect("the server runs");
+        let reload = move || tracing::dispatcher::with_default(&log, || app.reload(&name));
+        let reload = within("a reload", tokio::task::spawn_blocking(reload)).await.expect("a reload does not panic");
         reload.expect("the server has a plugin of this name")
     }
 
@@ -220,7 +224,7 @@ impl TestServer {
     fn boot(&mut self) -> Result<(), String> {
         let start = || App::start(&self.config, &self.setup.options());
         let app = tracing::dispatcher::with_default(&self.log.dispatch(), start);
-        self.app = Some(app.map_err(|error| format!("{error:#}"))?);
+        self.app = Some(Arc::new(app.map_err(|error| format!("{error:#}"))?));
         Ok(())
     }
 }

@@ -127,6 +127,8 @@ impl Opening {
                 Ok(response)
             }
             Ok(response) => {
+                // Refusals of the host are counted where they are answered.
+                self.worker.metrics().refused.inc();
                 self.refuse(connected).await;
                 Ok(response)
             }
@@ -186,7 +188,6 @@ impl Opening {
     /// Tells the gates that passed, and closes a WebSocket that is opened only for that.
     async fn refuse(self, connected: Connected) {
         let Connected { admission, kept, passed, .. } = connected;
-        self.worker.metrics().refused.inc();
         let frame = match admission {
             Admission::Close(frame) => frame,
             Admission::Fault => close::LOST,

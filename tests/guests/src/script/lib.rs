@@ -6,7 +6,9 @@
 
 pub mod answers;
 
+use std::fmt::Display;
 use std::hint::black_box;
+use std::str::FromStr;
 
 use switchboard_sdk::room::Room;
 use switchboard_sdk::{Close, Connection, Failure, log};
@@ -37,7 +39,7 @@ pub fn split(line: &str) -> (&str, &str) {
 /// A close frame, written as `CODE REASON`.
 pub fn close(words: &str) -> Close {
     let (code, reason) = split(words);
-    Close::new(number(code) as u16, reason)
+    Close::new(number(code), reason)
 }
 
 fn ask(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
@@ -63,8 +65,8 @@ fn ask(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
 fn to_other(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
     let (id, rest) = split(rest);
     match verb {
-        "send-to" => connection.send_to(number(id) as u64, rest),
-        _ => Connection::with_id(number(id) as u64).close(close(rest)),
+        "send-to" => connection.send_to(number(id), rest),
+        _ => Connection::with_id(number(id)).close(close(rest)),
     }
 }
 
@@ -97,13 +99,14 @@ fn say(connection: &Connection, told: String) -> Result<(), Failure> {
 
 fn repeat(connection: &Connection, rest: &str) -> Result<(), Failure> {
     let (times, line) = split(rest);
-    for _ in 0..number(times) {
+    for _ in 0..number::<usize>(times) {
         command(connection, line);
     }
     Ok(())
 }
 
-/// What no plugin should do.
+/// What no plugin should do. Not inlined, so that backtraces show it.
+#[inline(never)]
 fn misbehave(verb: &str, rest: &str) -> Result<(), Failure> {
     match verb {
         "trap" => panic!("{rest}"),
@@ -118,6 +121,6 @@ fn misbehave(verb: &str, rest: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn number(text: &str) -> usize {
+fn number<N: FromStr<Err: Display>>(text: &str) -> N {
     text.parse().unwrap_or_else(|error| panic!("`{text}`: {error}"))
 }
