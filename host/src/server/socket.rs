@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -22,6 +23,7 @@ use tokio_tungstenite::tungstenite::{self as wire};
 use crate::hub::mailbox::{Mailbox, Outgoing};
 use crate::limits::Limits;
 use crate::message::{CloseFrame, Kind, Message, close};
+use crate::metrics::Metrics;
 
 /// Allocated for each connection at once, so it is what an idle one costs.
 const READ_BUFFER: usize = 4 * 1024;
@@ -61,11 +63,12 @@ pub struct Socket {
     /// What happened while an event was running; it is told when the event has ended.
     held: Option<Happening>,
     told_stuck: bool,
+    messages_out: Counter,
 }
 
 impl Socket {
     /// Takes over a socket after its handshake, with what was read beyond it.
-    pub async fn new(stream: TcpStream, read_already: Bytes, limits: &Limits) -> Self {
+    pub async fn new(stream: TcpStream, read_already: Bytes, limits: &Limits, metrics: &Metrics) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
@@ -74,7 +77,8 @@ impl Socket {
             .max_frame_size(Some(limits.message_bytes));
         let part = read_already.to_vec();
         let ws = WebSocketStream::from_partially_read(stream, part, Role::Server, Some(config)).await;
-        Self { ws, unflushed: false, since_flush: 0, held: None, told_stuck: false }
+        let messages_out = metrics.messages_out.clone();
+        Self { ws, unflushed: false, since_flush: 0, held: None, told_stuck: false, messages_out }
     }
 
     /// Waits for the next thing to happen, writing meanwhile. `filtered` says whether guests have to see what goes out
@@ -106,6 +110,7 @@ impl Socket {
 
     /// Writes a message that passed the filters.
     pub fn write(&mut self, message: Message) -> Result<(), Happening> {
+        self.messages_out.inc();
         self.start(lower(message))
     }
 
@@ -143,15 +148,15 @@ impl Socket {
                 Poll::Ready(Err(_)) => return Poll::Ready(Happening::Lost),
                 Poll::Pending => return self.poll_stuck(cx, mailbox),
             }
-            let frame = match ready!(mailbox.poll_next(cx)) {
+            let written = match ready!(mailbox.poll_next(cx)) {
                 item @ Outgoing::Message { reach, .. } if filtered(reach) => {
                     return Poll::Ready(Happening::Outgoing(item));
                 }
-                Outgoing::Message { message, .. } => lower(message),
-                Outgoing::Ping(payload) => wire::Message::Ping(payload),
+                Outgoing::Message { message, .. } => self.write(message),
+                Outgoing::Ping(payload) => self.start(wire::Message::Ping(payload)),
                 Outgoing::Close(frame) => return Poll::Ready(Happening::Closing(frame)),
             };
-            if let Err(happening) = self.start(frame) {
+            if let Err(happening) = written {
                 return Poll::Ready(happening);
             }
         }

@@ -127,6 +127,8 @@ impl Opening {
                 Ok(response)
             }
             Ok(response) => {
+                // Refusals of the host are counted where they are answered.
+                self.worker.metrics().refused.inc();
                 self.refuse(connected).await;
                 Ok(response)
             }
@@ -186,7 +188,6 @@ impl Opening {
     /// Tells the gates that passed, and closes a WebSocket that is opened only for that.
     async fn refuse(self, connected: Connected) {
         let Connected { admission, kept, passed, .. } = connected;
-        self.worker.metrics().refused.inc();
         let frame = match admission {
             Admission::Close(frame) => frame,
             Admission::Fault => close::LOST,
@@ -214,7 +215,7 @@ async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFram
 async fn socket(worker: &Worker, upgraded: OnUpgrade) -> Option<Socket> {
     let upgraded = tokio::time::timeout(worker.limits().handshake(), upgraded).await.ok()?.ok()?;
     let parts = downcast(upgraded)?;
-    Some(Socket::new(parts.0, parts.1, worker.limits()).await)
+    Some(Socket::new(parts.0, parts.1, worker.limits(), worker.metrics()).await)
 }
 
 fn downcast(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {

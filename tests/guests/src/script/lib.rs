@@ -1,0 +1,126 @@
+//! What fixtures can be told to do, in words: a script has one command on each line.
+//!
+//! The puppet runs what its client says, and the link what its configuration says, so that a test shows all of what
+//! happens in it. What the host refuses is logged as `VERB: KIND` and, where that is possible, said to the client.
+//! Nothing is kept between two events.
+
+pub mod answers;
+
+use std::fmt::Display;
+use std::hint::black_box;
+use std::str::FromStr;
+
+use switchboard_sdk::room::Room;
+use switchboard_sdk::{Close, Connection, Failure, log};
+
+/// Runs each line of a script.
+pub fn run(connection: &Connection, script: &str) {
+    for line in script.lines() {
+        command(connection, line.trim());
+    }
+}
+
+/// Runs one line.
+pub fn command(connection: &Connection, line: &str) {
+    let (verb, rest) = split(line);
+    if let Err(failure) = ask(connection, verb, rest) {
+        let told = format!("{verb}: {}", failure.kind());
+        log::info(&told);
+        // Over the effects of an event nothing more can be said; then the log has it.
+        let _ = connection.send_text(told);
+    }
+}
+
+/// The first word and what follows it.
+pub fn split(line: &str) -> (&str, &str) {
+    line.split_once(' ').unwrap_or((line, ""))
+}
+
+/// A close frame, written as `CODE REASON`.
+pub fn close(words: &str) -> Close {
+    let (code, reason) = split(words);
+    Close::new(number(code), reason)
+}
+
+fn ask(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
+    match verb {
+        "send" => connection.send_text(rest),
+        "send-bytes" => connection.send_bytes(vec![b'x'; number(rest)]),
+        "send-to" | "close-other" => to_other(connection, verb, rest),
+        "ping" => connection.ping(rest.as_bytes()),
+        "close" => connection.close(close(rest)),
+        "id" => connection.send_text(connection.id().to_string()),
+        "publish" | "publish-others" | "publish-bytes" => publish(connection, verb, rest),
+        "join" => connection.join(rest),
+        "leave" => connection.leave(rest),
+        "count" => say(connection, format!("{rest} has {}", Room::named(rest).count()?)),
+        "members" => members(connection, rest),
+        "set" => connection.set_state(split(rest).0, split(rest).1),
+        "get" => get(connection, rest),
+        "repeat" => repeat(connection, rest),
+        _ => misbehave(verb, rest),
+    }
+}
+
+fn to_other(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
+    let (id, rest) = split(rest);
+    match verb {
+        "send-to" => connection.send_to(number(id), rest),
+        _ => Connection::with_id(number(id)).close(close(rest)),
+    }
+}
+
+fn publish(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
+    let (room, rest) = split(rest);
+    match verb {
+        "publish" => Room::named(room).publish(rest),
+        "publish-others" => Room::named(room).publish_except(rest, &[connection.id()]),
+        _ => Room::named(room).publish(vec![b'x'; number(rest)]),
+    }
+}
+
+fn members(connection: &Connection, room: &str) -> Result<(), Failure> {
+    let mut members = Room::named(room).members(1000)?;
+    members.sort_unstable();
+    let members: Vec<String> = members.iter().map(ToString::to_string).collect();
+    connection.send_text(members.join(" "))
+}
+
+fn get(connection: &Connection, key: &str) -> Result<(), Failure> {
+    let value: Option<String> = connection.state(key)?;
+    say(connection, value.map_or_else(|| format!("{key} is not set"), |value| format!("{key} is {value}")))
+}
+
+/// Also to the log, for an event whose connection hears nothing any more.
+fn say(connection: &Connection, told: String) -> Result<(), Failure> {
+    log::info(&told);
+    connection.send_text(told)
+}
+
+fn repeat(connection: &Connection, rest: &str) -> Result<(), Failure> {
+    let (times, line) = split(rest);
+    for _ in 0..number::<usize>(times) {
+        command(connection, line);
+    }
+    Ok(())
+}
+
+/// What no plugin should do. Not inlined, so that backtraces show it.
+#[inline(never)]
+fn misbehave(verb: &str, rest: &str) -> Result<(), Failure> {
+    match verb {
+        "trap" => panic!("{rest}"),
+        "spin" => loop {
+            std::hint::spin_loop();
+        },
+        "grow" => drop(black_box(vec![1_u8; number(rest)])),
+        "print" => println!("{rest}"),
+        "log" => log::info(rest),
+        _ => panic!("there is no command `{verb}`"),
+    }
+    Ok(())
+}
+
+fn number<N: FromStr<Err: Display>>(text: &str) -> N {
+    text.parse().unwrap_or_else(|error| panic!("`{text}`: {error}"))
+}

@@ -1,0 +1,252 @@
+//! Publishing: scenarios B1, B2 and B4, and a member that reads too slowly.
+//!
+//! The members sit on several workers, which each test that depends on it checks by their ids.
+
+use std::collections::BTreeSet;
+
+use switchboard::id::ConnectionId;
+use switchboard_harness::{Client, Clock, Received, TestServer};
+
+use crate::fixtures::{serving, setup, start};
+
+/// A member of the lobby with its id.
+async fn member(server: &TestServer) -> (Client, u64) {
+    let mut client = server.connect("/ws?do=join+lobby").await;
+    client.send("id").await;
+    let id = client.text().await.parse().expect("an id");
+    (client, id)
+}
+
+fn workers(ids: impl IntoIterator<Item = u64>) -> BTreeSet<usize> {
+    ids.into_iter().map(|id| ConnectionId::from_guest(id).worker()).collect()
+}
+
+#[tokio::test]
+async fn b1_all_members_get_what_one_publishes() {
+    let server = serving("puppet");
+    let (mut ann, ann_id) = member(&server).await;
+    let (mut bob, bob_id) = member(&server).await;
+    let (mut cy, cy_id) = member(&server).await;
+    assert_eq!(workers([ann_id, bob_id, cy_id]).len(), 2, "they sit on both workers");
+    ann.send("publish lobby hello").await;
+    bob.send("publish-others lobby not to me").await;
+    for client in [&mut ann, &mut cy] {
+        let both = BTreeSet::from([client.text().await, client.text().await]);
+        assert_eq!(both, BTreeSet::from(["hello".to_owned(), "not to me".to_owned()]));
+        client.expect_nothing_more().await;
+    }
+    bob.expect_text("hello").await;
+    bob.expect_nothing_more().await;
+}
+
+#[tokio::test]
+async fn b1_what_one_event_sends_comes_in_the_order_of_the_calls() {
+    let server = serving("puppet");
+    let (mut ann, _) = member(&server).await;
+    let (mut bob, bob_id) = member(&server).await;
+    for _ in 0..20 {
+        ann.send(&format!("send 1\npublish lobby 2\nsend 3\nsend-to {bob_id} 4\npublish lobby 5\nsend 6")).await;
+        for text in ["1", "2", "3", "5", "6"] {
+            ann.expect_text(text).await;
+        }
+        for text in ["2", "4", "5"] {
+            bob.expect_text(text).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn b1_all_members_see_one_order() {
+    const EACH: usize = 100;
+    let server = start(
+        r#"
+        [server]
+        workers = 3
+
+        [plugins.puppet]
+        path = "puppet.wasm"
+
+        [[route]]
+        path = "/ws"
+        handler = "puppet"
+        "#,
+    );
+    let mut members = Vec::new();
+    for _ in 0..6 {
+        members.push(member(&server).await);
+    }
+    assert_eq!(workers(members.iter().map(|(_, id)| *id)).len(), 3, "they sit on all workers");
+    let exchange = members.iter_mut().map(|(client, id)| async move {
+        let mut heard = Vec::new();
+        for number in 0..EACH {
+            client.send(&format!("publish lobby {id} {number}")).await;
+            heard.push(client.text().await);
+        }
+        while heard.len() < 6 * EACH {
+            heard.push(client.text().await);
+        }
+        heard
+    });
+    let heard = futures_util::future::join_all(exchange).await;
+    let all: BTreeSet<_> = heard[0].iter().collect();
+    assert_eq!(all.len(), 6 * EACH, "each message once");
+    for other in &heard[1..] {
+        assert_eq!(*other, heard[0]);
+    }
+}
+
+#[tokio::test]
+async fn b2_a_member_that_died_stops_nobody() {
+    let server = serving("puppet");
+    let (mut ann, _) = member(&server).await;
+    let (mut bob, _) = member(&server).await;
+    let (dead, _) = member(&server).await;
+    dead.reset();
+    for number in 0..50 {
+        let text = format!("message {number}");
+        ann.send(&format!("publish lobby {text}")).await;
+        ann.expect_text(&text).await;
+        bob.expect_text(&text).await;
+    }
+    server.until("the dead one is gone", |server| server.metrics().connections.get() == 2).await;
+    ann.send("count lobby").await;
+    ann.expect_text("lobby has 2").await;
+}
+
+const SLOW: &str = r#"
+    [server.limits]
+    mailbox-messages = 20
+
+    [plugins.puppet]
+    path = "puppet.wasm"
+
+    [[route]]
+    path = "/ws"
+    handler = "puppet"
+"#;
+
+/// Publishes until a member is found to be too slow; gives the number of messages.
+async fn flood(server: &TestServer, sender: &mut Client, others: &mut [Client]) -> usize {
+    let mut published = 0;
+    while server.metrics().slow_consumers.get() == 0 {
+        sender.send("publish-bytes lobby 65536").await;
+        published += 1;
+        let expected = Received::Binary(vec![b'x'; 65536]);
+        assert_eq!(sender.receive().await, expected);
+        for other in &mut *others {
+            assert_eq!(other.receive().await, expected, "the others lose nothing and wait for no one");
+        }
+    }
+    published
+}
+
+#[tokio::test]
+async fn b3_a_member_that_never_reads_is_closed_with_1013_and_the_others_lose_nothing() {
+    let server = setup(SLOW).clock(Clock::manual()).start();
+    let mut observer = server.connect("/ws?do=join+observers").await;
+    let (mut slow, _) = member(&server).await;
+    let (mut ann, _) = member(&server).await;
+    let mut others = [member(&server).await.0, member(&server).await.0, member(&server).await.0];
+    let published = flood(&server, &mut ann, &mut others).await;
+    // It reads after all: what the kernel had for it, and then why it was closed.
+    let mut read = 0;
+    while let Received::Binary(bytes) = slow.receive().await {
+        assert_eq!(bytes.len(), 65536);
+        read += 1;
+    }
+    assert!(read < published, "{read} of {published}");
+    slow.expect_end().await;
+    observer.expect_text("left 1013 \"slow consumer\"").await;
+    assert_eq!(server.metrics().slow_consumers.get(), 1);
+    ann.send("count lobby").await;
+    ann.expect_text("lobby has 4").await;
+}
+
+#[tokio::test]
+async fn b3_a_member_that_reads_nothing_at_all_is_cut_off() {
+    let server = setup(SLOW).clock(Clock::manual()).start();
+    let mut observer = server.connect("/ws?do=join+observers").await;
+    let (_slow, _) = member(&server).await;
+    let (mut ann, _) = member(&server).await;
+    flood(&server, &mut ann, &mut []).await;
+    server
+        .until("the slow one is cut off", |server| {
+            server.advance(std::time::Duration::from_secs(5));
+            server.metrics().connections.get() == 2
+        })
+        .await;
+    observer.expect_text("left 1013 \"slow consumer\"").await;
+}
+
+#[tokio::test]
+async fn b4_implicit_rooms_reach_exactly_who_came_that_way() {
+    let server = start(
+        r#"
+        [plugins.puppet]
+        path = "puppet.wasm"
+
+        [[route]]
+        path = "/alone"
+        handler = "puppet"
+        name = "alone"
+
+        [[router]]
+        name = "api"
+        prefix = "/api"
+
+        [[router.route]]
+        path = "/a"
+        handler = "puppet"
+        name = "a"
+
+        [[router.route]]
+        path = "/b"
+        handler = "puppet"
+        "#,
+    );
+    let mut alone = server.connect("/alone").await;
+    let mut first = [server.connect("/api/a").await, server.connect("/api/a").await];
+    let mut second = server.connect("/api/b").await;
+    alone
+        .send("publish @all all\npublish @router/api router\npublish @route/a route\npublish @route//api/b unnamed")
+        .await;
+    alone.send("publish @router/none x\npublish @all end").await;
+    for client in &mut first {
+        for text in ["all", "router", "route", "end"] {
+            client.expect_text(text).await;
+        }
+    }
+    for text in ["all", "router", "unnamed", "end"] {
+        second.expect_text(text).await;
+    }
+    for text in ["all", "end"] {
+        alone.expect_text(text).await;
+    }
+    alone.send("count @all\ncount @router/api\njoin @all\nleave @route/alone").await;
+    for text in ["@all has 4", "@router/api has 3", "join: invalid", "leave: invalid"] {
+        alone.expect_text(text).await;
+    }
+}
+
+#[tokio::test]
+async fn b4_sending_to_ids_reaches_these_and_ignores_who_is_gone() {
+    let server = serving("puppet");
+    let (mut ann, _) = member(&server).await;
+    let (mut bob, bob_id) = member(&server).await;
+    let (mut cy, cy_id) = member(&server).await;
+    let (mut gone, gone_id) = member(&server).await;
+    gone.close(1000, "").await;
+    gone.expect_close(1000, "").await;
+    server.until("it is gone", |server| server.metrics().connections.get() == 3).await;
+    let nobody = [0, 1 << 52, (1 << 53) - 1, u64::MAX, cy_id + (200 << 35), gone_id];
+    let unknown: String = nobody.iter().map(|id| format!("send-to {id} lost\nclose-other {id} 1000 x\n")).collect();
+    ann.send(&format!("{unknown}send-to {bob_id} to bob\nsend-to {cy_id} to cy\nsend done")).await;
+    bob.expect_text("to bob").await;
+    cy.expect_text("to cy").await;
+    ann.expect_text("done").await;
+    ann.send(&format!("close-other {bob_id} 4000 out")).await;
+    bob.expect_close(4000, "out").await;
+    for client in [&mut ann, &mut cy] {
+        client.expect_nothing_more().await;
+    }
+}

@@ -1,0 +1,176 @@
+//! A guest that traps, loops, grows or prints, at every place in a chain: it harms itself alone.
+//!
+//! The bystander sits on the same worker and the same route, and says something before and after.
+
+use switchboard_harness::{Client, Record, TestServer};
+
+use crate::fixtures::{serving_within, start};
+
+/// A chain `outer`, `inner`, handler on `/ws`, where `inner` does what its configuration says, and `/free` without it.
+fn chain(inner: &str) -> TestServer {
+    start(&format!(
+        r#"
+        [server]
+        workers = 1
+
+        [plugins.puppet]
+        path = "puppet.wasm"
+
+        [plugins.outer]
+        path = "link.wasm"
+
+        [plugins.inner]
+        path = "link.wasm"
+        config = {{ {inner} }}
+
+        [[route]]
+        path = "/ws"
+        handler = "puppet"
+        middleware = ["outer", "inner"]
+
+        [[route]]
+        path = "/free"
+        handler = "puppet"
+        middleware = ["outer"]
+        "#
+    ))
+}
+
+async fn check(client: &mut Client) {
+    client.send("send still here").await;
+    client.expect_text("still here").await;
+}
+
+/// What the log says of these plugins, as `PLUGIN LINE`.
+fn told(server: &TestServer, plugins: &[&str]) -> Vec<String> {
+    let records = server.log().records().into_iter();
+    let of = records.filter(|record| record.is_of_guest() && plugins.contains(&record.field("plugin")));
+    of.map(|record| format!("{} {}", record.field("plugin"), record.message)).collect()
+}
+
+fn is_fault(record: &Record, plugin: &str, event: &str) -> bool {
+    record.message.starts_with("guest fault") && record.field("plugin") == plugin && record.field("event") == event
+}
+
+#[tokio::test]
+async fn a_gate_that_traps_at_connect_refuses_with_500_and_the_gates_outside_hear_1006() {
+    let server = chain("connect = 'trap'");
+    let mut bystander = server.connect("/free").await;
+    let refused = server.request("/ws").refused().await;
+    assert_eq!((refused.status, refused.body.as_str()), (500, "internal error\n"));
+    server.logged(|record| is_fault(record, "inner", "on-connect")).await;
+    server.logged(|record| record.message == "disconnect 1006").await;
+    check(&mut bystander).await;
+    let events = told(&server, &["outer", "inner", "puppet"]).into_iter().filter(|line| line.contains("connect"));
+    let of_bystander = ["outer connect", "puppet connect"];
+    let of_refused = ["outer connect", "inner connect", "outer disconnect 1006"];
+    assert_eq!(events.collect::<Vec<_>>(), [&of_bystander[..], &of_refused[..]].concat());
+}
+
+#[tokio::test]
+async fn a_gate_that_traps_at_disconnect_is_logged_only_and_the_others_hear_of_the_end() {
+    let server = chain("disconnect = 'trap'");
+    let mut bystander = server.connect("/ws").await;
+    let mut ann = server.connect("/ws").await;
+    ann.close(1000, "bye").await;
+    ann.expect_close(1000, "bye").await;
+    server.logged(|record| is_fault(record, "inner", "on-disconnect")).await;
+    server.logged(|record| record.field("plugin") == "outer" && record.message == "disconnect 1000 \"bye\"").await;
+    let ends = told(&server, &["outer", "inner", "puppet"]).into_iter().filter(|line| line.contains("disconnect"));
+    let expected = ["puppet", "inner", "outer"].map(|plugin| format!("{plugin} disconnect 1000 \"bye\""));
+    assert_eq!(ends.collect::<Vec<_>>(), expected);
+    check(&mut bystander).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_traps_at_disconnect_is_logged_only_and_the_gates_hear_of_the_end() {
+    let server = chain("");
+    let mut bystander = server.connect("/ws?do=join+lobby").await;
+    let mut ann = server.connect("/ws?bye=publish+lobby+lost&bye=trap").await;
+    ann.close(1000, "bye").await;
+    ann.expect_close(1000, "bye").await;
+    server.logged(|record| is_fault(record, "puppet", "on-disconnect")).await;
+    server.logged(|record| record.field("plugin") == "outer" && record.message == "disconnect 1000 \"bye\"").await;
+    bystander.expect_nothing_more().await;
+    check(&mut bystander).await;
+}
+
+#[tokio::test]
+async fn m5_an_inbound_filter_that_traps_closes_its_sender_with_1011() {
+    let server = chain("in = 'set key value; send lost; trap', when = 'boom'");
+    let mut bystander = server.connect("/ws").await;
+    let mut ann = server.connect("/ws?bye=get+key").await;
+    check(&mut ann).await;
+    ann.send("boom").await;
+    ann.expect_close(1011, "internal error").await;
+    server.logged(|record| is_fault(record, "inner", "on-message")).await;
+    server.logged(|record| record.message == "key is not set").await;
+    assert!(!told(&server, &["puppet"]).contains(&"puppet in boom".to_owned()), "it went no further");
+    check(&mut bystander).await;
+}
+
+#[tokio::test]
+async fn m5_an_outbound_filter_that_traps_closes_the_recipient_and_not_the_sender() {
+    let server = chain("out = 'set key value; send lost; trap', when = 'boom'");
+    let mut sender = server.connect("/free?do=join+lobby").await;
+    let mut recipient = server.connect("/ws?do=join+lobby&bye=get+key").await;
+    let mut observer = server.connect("/free?do=join+observers").await;
+    sender.send("publish lobby fine").await;
+    recipient.expect_text("fine").await;
+    sender.expect_text("fine").await;
+    sender.send("publish lobby boom").await;
+    sender.expect_text("boom").await;
+    recipient.expect_close(1011, "internal error").await;
+    observer.expect_text("left 1011 \"internal error\"").await;
+    server.logged(|record| is_fault(record, "inner", "on-message")).await;
+    server.logged(|record| record.message == "key is not set").await;
+    check(&mut sender).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_loops_is_stopped_and_others_go_on_meanwhile() {
+    let server = serving_within("event-cpu-ms = 3000\n[server]\nworkers = 1", "puppet");
+    let mut bob = server.connect("/ws").await;
+    let mut ann = server.connect("/ws").await;
+    ann.send("log begins to spin\nspin").await;
+    server.logged(|record| record.message == "begins to spin").await;
+    for _ in 0..10 {
+        check(&mut bob).await;
+    }
+    check(&mut server.connect("/ws").await).await;
+    assert_eq!(server.metrics().faults_deadline.get(), 0, "it spins still");
+    ann.expect_close(1011, "internal error").await;
+    let fault = server.logged(|record| record.field("cause") == "deadline").await;
+    assert!(fault.message.contains("3000 ms"), "{fault}");
+    assert!(fault.field("backtrace").contains("script::misbehave"), "{fault}");
+    assert_eq!((server.metrics().faults_deadline.get(), server.metrics().faults.get()), (1, 1));
+    check(&mut bob).await;
+}
+
+#[tokio::test]
+async fn a_guest_gets_the_memory_of_the_limit_and_no_more() {
+    let server = serving_within("guest-memory-bytes = 16777216", "puppet");
+    let mut ann = server.connect("/ws").await;
+    ann.send("grow 12000000\nsend it fits").await;
+    ann.expect_text("it fits").await;
+    ann.send("grow 17000000\nsend it does not").await;
+    ann.expect_close(1011, "internal error").await;
+    let fault = server.logged(|record| record.field("cause") == "memory").await;
+    assert!(fault.message.contains("16777216 bytes"), "{fault}");
+    assert_eq!((server.metrics().faults_memory.get(), server.metrics().faults.get()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_a_guest_prints_is_a_line_of_the_log() {
+    let server = serving_within("", "puppet");
+    let mut ann = server.connect("/ws").await;
+    ann.send("id").await;
+    let id = ann.text().await;
+    ann.send("print to stdout\nprint twice\nsend done").await;
+    ann.expect_text("done").await;
+    for line in ["to stdout", "twice"] {
+        let record = server.logged(|record| record.is_of_guest() && record.message == line).await;
+        assert_eq!((record.field("plugin"), record.field("generation")), ("puppet", "1"));
+        assert_eq!(record.field("connection"), id);
+    }
+}

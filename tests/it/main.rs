@@ -1,0 +1,17 @@
+//! The tests of the whole server: one function for each scenario, named by its id.
+//!
+//! Each starts a server with the configuration and the plugins that it shows, connects real clients, says something and
+//! expects something. Nothing here looks inside of the server, except for its counters and its log.
+
+mod auth;
+mod bad_builds;
+mod broadcast;
+mod connection;
+mod errors;
+mod faults;
+mod fixtures;
+mod handshake;
+mod middleware;
+mod protocol;
+mod reload;
+mod rooms;
