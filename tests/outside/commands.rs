@@ -2,12 +2,13 @@
 //!
 //! Whatever is wrong is one sentence on stderr with the file, the line and the key, or the plugin, and what would be right.
 
+use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
 use crate::program::Finished;
 use crate::project::Project;
-use crate::switchboard::{bare, example, repository, run, switchboard};
+use crate::switchboard::{bare, example, example_component, repository, run, switchboard};
 
 const PLUGIN: &str = "[plugins.echo]\npath = 'echo.wasm'\n";
 const ROUTE: &str = "[[route]]\npath = '/ws'\nhandler = 'echo'\n";
@@ -134,11 +135,10 @@ fn check_prints_each_route_with_its_chain() {
 #[test]
 fn check_leaves_nothing_behind() {
     let project = Project::new("check_leaves");
-    let component = example("echo").join("../../target/guests/wasm32-wasip2/guest/echo.wasm");
-    project.write("echo.wasm", std::fs::read(component).expect("the example was built"));
+    project.write("echo.wasm", fs::read(example_component("echo")).expect("the example was built"));
     project.write("switchboard.toml", format!("{PLUGIN}{ROUTE}"));
     assert_eq!(run(&mut switchboard("check", project.folder())).code, Some(0));
-    let left: Vec<_> = std::fs::read_dir(project.folder()).expect("it is there").flatten().collect();
+    let left: Vec<_> = fs::read_dir(project.folder()).expect("it is there").flatten().collect();
     assert_eq!(left.len(), 2, "{left:?}");
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 
 use crate::commands::refused;
 use crate::project::Project;
-use crate::switchboard::{example, run, switchboard};
+use crate::switchboard::{example_component, run, switchboard};
 
 /// A component whose handler has functions of the right names and of other types.
 const OTHER_TYPES: &str = r#"(component
@@ -89,7 +89,7 @@ fn a_component_of_another_world() {
 
 #[test]
 fn a_handler_as_middleware() {
-    let project = project("plugin_role", fs::read(echo()).expect("the example was built"));
+    let project = project("plugin_role", fs::read(example_component("echo")).expect("the example was built"));
     project.replace("switchboard.toml", "handler = 'own'\n", "handler = 'own'\nmiddleware = ['own']\n");
     assert_eq!(
         complaint(&project),
@@ -148,8 +148,4 @@ export!(Waits);
         |interface| format!("warning: plugin plugin_waits: `{interface}` is not supported by this host yet\n");
     let told = format!("/ws  plugin_waits\n{}{}", warning("store"), warning("timers"));
     assert_eq!((check.code, check.stdout), (Some(0), told));
-}
-
-fn echo() -> std::path::PathBuf {
-    example("echo").join("../../target/guests/wasm32-wasip2/guest/echo.wasm")
 }

@@ -70,6 +70,12 @@ pub fn example(name: &str) -> PathBuf {
     repository().join("examples").join(name)
 }
 
+/// The component of an example's plugin.
+pub fn example_component(plugin: &str) -> PathBuf {
+    example("echo");
+    repository().join(format!("target/guests/wasm32-wasip2/guest/{plugin}.wasm"))
+}
+
 fn build_example(name: &str) {
     let folder = repository().join("examples").join(name);
     let built = Program::start(&mut switchboard("build", &folder)).finish_within(PATIENCE_WITH_BUILDS);
