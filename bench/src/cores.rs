@@ -9,6 +9,15 @@ use std::process::{Child, Command};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+/// How the generator waits for answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// It asks again and again, on a core of its own.
+    Awake,
+    /// It leaves the core to the server.
+    Asleep,
+}
+
 pub struct Cores {
     servers: CpuSet,
     generator: CpuSet,
@@ -27,6 +36,12 @@ impl Cores {
             generator.set(last);
         }
         Ok(Self { servers, generator, count: all.count() as usize })
+    }
+
+    /// How the generator waits. On loopback the sender's time includes waking the receiver, so a generator that sleeps makes
+    /// each message dearer for a server that lets it sleep, and for that one only.
+    pub fn waiting(&self) -> Waiting {
+        if self.count > 1 { Waiting::Awake } else { Waiting::Asleep }
     }
 
     pub fn count(&self) -> usize {

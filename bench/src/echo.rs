@@ -78,7 +78,7 @@ impl<'a> Benchmark<'a> {
         for number in 1..=self.arguments.rounds {
             for ((program, peer), list) in self.programs.iter().zip(peers).zip(&mut rounds) {
                 eprintln!("{cell}: round {number}, {}", program.name);
-                list.push(Round::of(peer, cell, self.arguments.times()).context(program.name)?);
+                list.push(Round::of(peer, cell, self.arguments.times(), self.cores.waiting()).context(program.name)?);
             }
         }
         Ok(Rounds { cell, rounds })

@@ -15,12 +15,14 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use crate::connection::Connection;
+use crate::cores::Waiting;
 use crate::interrupt;
 use crate::script::Script;
 
 const READ_BUFFER: usize = 64 * 1024;
 const EVENTS_AT_ONCE: usize = 256;
 const TURN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 const STALL: Duration = Duration::from_secs(10);
 
 /// One cell of the tables: how many connections, how many messages each has in flight, bytes per message.
@@ -58,6 +60,7 @@ pub struct Load {
     connections: Vec<Connection>,
     script: Script,
     epoll: OwnedFd,
+    patience: Timespec,
     events: Vec<epoll::Event>,
     buffer: Vec<u8>,
     phase: Phase,
@@ -68,7 +71,7 @@ pub struct Load {
 
 impl Load {
     /// Opens all connections and sends the first messages.
-    pub fn start(address: SocketAddr, cell: Cell) -> Result<Self> {
+    pub fn start(address: SocketAddr, cell: Cell, waiting: Waiting) -> Result<Self> {
         let script = Script::new(cell.size, cell.in_flight);
         let mut connections = open_all(address, cell.connections, &script)?;
         let epoll = register(&connections)?;
@@ -80,6 +83,7 @@ impl Load {
             connections,
             script,
             epoll,
+            patience: if waiting == Waiting::Awake { NO_TIME } else { TURN },
             events: Vec::with_capacity(EVENTS_AT_ONCE),
             buffer: vec![0; READ_BUFFER],
             phase: Phase::WarmUp,
@@ -132,7 +136,7 @@ impl Load {
     fn await_events(&mut self) -> Result<()> {
         self.events.clear();
         let buffer = rustix::buffer::spare_capacity(&mut self.events);
-        match epoll::wait(&self.epoll, buffer, Some(&TURN)) {
+        match epoll::wait(&self.epoll, buffer, Some(&self.patience)) {
             Ok(0) => ensure!(self.heard.elapsed() < STALL, "the server sent nothing for {STALL:?}"),
             Ok(_) => self.heard = Instant::now(),
             Err(Errno::INTR) => (),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::cores::Waiting;
 use crate::load::{Cell, Load};
 use crate::peer::Peer;
 use crate::proc;
@@ -29,8 +30,8 @@ pub struct Round {
 }
 
 impl Round {
-    pub fn of(peer: &Peer, cell: Cell, times: Times) -> Result<Self> {
-        let mut load = Load::start(peer.address(), cell)?;
+    pub fn of(peer: &Peer, cell: Cell, times: Times, waiting: Waiting) -> Result<Self> {
+        let mut load = Load::start(peer.address(), cell, waiting)?;
         load.warm_up(times.warm_up)?;
         let before = cpu_of_both(peer)?;
         let mut tally = load.measure(times.measured)?;

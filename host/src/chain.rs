@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::engine::fault::{Cause, Fault};
 use crate::engine::generation::Exports;
+use crate::engine::instance::Step;
 use crate::engine::pool::Pool;
 use crate::engine::registry::Registry;
 use crate::event::{Effect, Event, Header, Interface, Kept, Reply, Scope};
@@ -113,8 +114,6 @@ pub struct Subject {
     pub tenant: TenantId,
 }
 
-type Step<T> = (Transaction, Result<T, Fault>);
-
 impl Chain {
     /// A chain of these pools, outermost first.
     pub fn new(middleware: Vec<Rc<Pool>>, handler: Rc<Pool>, registry: Arc<Registry>) -> Self {
@@ -145,7 +144,7 @@ impl Chain {
         }
     }
 
-    async fn ask(&self, mut transaction: Transaction, passed: &mut Passed) -> Step<Admission> {
+    async fn ask(&self, mut transaction: Box<Transaction>, passed: &mut Passed) -> Step<Admission> {
         let handshake = transaction.kept.handshake.clone();
         let mut added = Vec::new();
         for (position, pool) in self.linked(Exports::is_gate) {
@@ -187,7 +186,7 @@ impl Chain {
         }
     }
 
-    async fn inwards(&self, mut transaction: Transaction, message: &Message) -> Step<Verdict> {
+    async fn inwards(&self, mut transaction: Box<Transaction>, message: &Message) -> Step<Verdict> {
         let mut replaced = None;
         for (position, pool) in self.linked(Exports::is_inbound) {
             transaction.enter(scope(pool, Interface::Inbound, position));
@@ -233,7 +232,7 @@ impl Chain {
 
     async fn outwards(
         &self,
-        mut transaction: Transaction,
+        mut transaction: Box<Transaction>,
         (message, room): (&Message, Option<&str>),
         reach: usize,
     ) -> Step<Verdict> {
@@ -283,7 +282,7 @@ impl Chain {
         Ended { kept, effects, outcome: Some(()) }
     }
 
-    fn begin(&self, subject: Subject, kept: Kept) -> Transaction {
+    fn begin(&self, subject: Subject, kept: Kept) -> Box<Transaction> {
         let first = scope(&self.handler, Interface::Handler, self.middleware.len());
         Transaction::new(subject.connection, subject.tenant, kept, first)
     }
@@ -304,7 +303,7 @@ impl Chain {
     }
 }
 
-fn ended(transaction: Transaction, verdict: Verdict) -> Ended<Verdict> {
+fn ended(transaction: Box<Transaction>, verdict: Verdict) -> Ended<Verdict> {
     let (kept, effects) = transaction.settle();
     Ended { kept, effects, outcome: Some(verdict) }
 }
@@ -314,7 +313,7 @@ fn scope(pool: &Pool, interface: Interface, position: usize) -> Scope {
 }
 
 /// Leases, calls, and checks what only a guest could have got wrong.
-async fn call(pool: &Pool, transaction: Transaction, event: Event<'_>) -> Step<Reply> {
+async fn call(pool: &Pool, transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
     let name = event.name();
     let mut lease = match pool.lease().await {
         Ok(lease) => lease,
@@ -332,9 +331,10 @@ async fn call(pool: &Pool, transaction: Transaction, event: Event<'_>) -> Step<R
 }
 
 /// A fault for an answer that cannot be carried out.
-fn bad_answer(pool: &Pool, generation: u64, event: &'static str, message: String) -> Fault {
+fn bad_answer(pool: &Pool, generation: u64, event: &'static str, message: String) -> Box<Fault> {
     let (printed, backtrace) = Default::default();
-    Fault { plugin: pool.plugin().name().clone(), generation, event, cause: Cause::Answer, message, printed, backtrace }
+    let plugin = pool.plugin().name().clone();
+    Box::new(Fault { plugin, generation, event, cause: Cause::Answer, message, printed, backtrace })
 }
 
 /// What a gate's answer, or a handler's refusal, means; none where a gate lets pass.

@@ -132,7 +132,8 @@ fn unreadable(file: &Path, error: &std::io::Error) -> ConfigError {
 
 fn syntax(text: &str, error: &toml::de::Error) -> Problem {
     let span = error.span().unwrap_or(0..0);
-    let message = error.message().trim().replace('\n', " ").replace("unknown field", "unknown key");
+    let message = error.message().trim().replace('\n', " ");
+    let message = message.replace("unknown field", "unknown key").replace("missing field", "missing key");
     Problem { line: line_of(text, &span), key: key_at(text, &span), message }
 }
 

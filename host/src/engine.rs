@@ -33,6 +33,9 @@ use crate::metrics::Metrics;
 use guest::Guest;
 use ticker::Ticker;
 
+/// The version of `switchboard:ws` that this host has.
+const CONTRACT: &str = "0.1.0";
+
 /// Whether an instance may take more than one event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Reuse {

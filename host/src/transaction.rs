@@ -36,9 +36,12 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// An empty one. The scope is set before each guest.
-    pub fn new(connection: ConnectionId, tenant: TenantId, kept: Kept, scope: Scope) -> Self {
-        Self { connection, tenant, kept, scope, draft: Draft::default(), effects: Vec::new(), bytes: 0 }
+    /// An empty one. The scope is set before each guest. Boxed, since it is handed through many futures, whose size is
+    /// what an idle connection costs.
+    pub fn new(connection: ConnectionId, tenant: TenantId, kept: Kept, scope: Scope) -> Box<Self> {
+        let transaction =
+            Self { connection, tenant, kept, scope, draft: Draft::default(), effects: Vec::new(), bytes: 0 };
+        Box::new(transaction)
     }
 
     /// Hands the transaction on to the next guest.
@@ -52,13 +55,13 @@ impl Transaction {
     }
 
     /// Ends the event well: what is kept, with the event's writes, and what is still to be done.
-    pub fn settle(mut self) -> (Kept, Vec<Effect>) {
+    pub fn settle(mut self: Box<Self>) -> (Kept, Vec<Effect>) {
         self.kept.state.commit(self.draft);
         (self.kept, self.effects)
     }
 
     /// Ends the event as if it had never begun.
-    pub fn undo(self) -> Kept {
+    pub fn undo(self: Box<Self>) -> Kept {
         self.kept
     }
 
@@ -208,7 +211,7 @@ mod tests {
 
     const OWN: u64 = 1;
 
-    fn transaction(interface: Interface) -> Transaction {
+    fn transaction(interface: Interface) -> Box<Transaction> {
         let scope = Scope { plugin: "test".into(), interface, position: 0 };
         Transaction::new(ConnectionId::from_guest(OWN), TenantId::UNNAMED, Kept::default(), scope)
     }

@@ -9,17 +9,29 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::config::Config;
+use crate::config::{Config, PluginConfig};
 
 /// The target that guests are compiled for.
 pub const TARGET: &str = "wasm32-wasip2";
 
 /// Builds every plugin that has a build command.
 pub fn all(config: &Config) -> Result<()> {
-    for (name, plugin) in &config.plugins {
-        if let Some(command) = &plugin.build {
-            run(name, command, &config.folder)?;
-        }
+    for (name, entry) in &config.plugins {
+        plugin(name, entry, &config.folder)?;
+    }
+    if config.plugins.values().all(|entry| entry.build.is_none()) {
+        eprintln!("nothing to build: no plugin of {} has `build`", config.file.display());
+    }
+    Ok(())
+}
+
+/// Builds one plugin, if it has a build command, and sees to it that its component is there.
+pub fn plugin(name: &str, entry: &PluginConfig, folder: &Path) -> Result<()> {
+    let Some(command) = &entry.build else { return Ok(()) };
+    run(name, command, folder)?;
+    if !entry.path.exists() {
+        let path = entry.path.display();
+        bail!("plugin {name}: `{command}` succeeded, but there is no {path}; correct `path`, or what `build` makes");
     }
     Ok(())
 }

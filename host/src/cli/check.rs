@@ -12,10 +12,13 @@ use crate::config::Config;
 
 /// Checks all, prints the table.
 pub fn run(config: &Config) -> Result<()> {
-    let config = &Config { state: config.state.join("check"), ..config.clone() };
-    let checked = Loaded::new(config, &Options { watch: false, ..Options::default() });
-    // Nothing of a check stays: neither a cache nor a last good component.
-    let _ = std::fs::remove_dir_all(&config.state);
+    // Nothing of a check stays, neither a cache nor a last good component, and two of them do not meet.
+    let own = config.state.join(format!("check-{}", std::process::id()));
+    let checked =
+        Loaded::new(&Config { state: own.clone(), ..config.clone() }, &Options { watch: false, ..Options::default() });
+    let _ = std::fs::remove_dir_all(&own);
+    // Goes only where it is empty, which is where there has never been a server.
+    let _ = std::fs::remove_dir(&config.state);
     let loaded = checked?;
     for line in loaded.table() {
         println!("{line}");

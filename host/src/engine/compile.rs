@@ -13,13 +13,11 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 use wasmtime_wasi_config::WasiConfigVariables;
 
-use super::Engine;
 use super::cache::Cache;
 use super::generation::{Generation, Identity};
 use super::instance::Instance;
+use super::{CONTRACT, Engine};
 
-/// The version of `switchboard:ws` that this host has.
-const CONTRACT: &str = "0.1.0";
 /// Interfaces that are in the contract and not carried out yet, imports and exports.
 const UNSUPPORTED: [&str; 11] = [
     "flow",
@@ -74,13 +72,15 @@ pub enum LoadError {
     #[error("plugin {0}: {1} is a core module, not a component; build it for the target wasm32-wasip2")]
     CoreModule(Arc<str>, String),
     /// It does not compile.
-    #[error("plugin {0}: {1} is damaged or incomplete and does not compile: {2}")]
+    #[error("plugin {0}: {1} does not compile, it may be damaged or incomplete: {2}")]
     Invalid(Arc<str>, String, String),
     /// It was built against another version of the contract.
     #[error("plugin {0}: {1} uses {2}, which this host does not have; rebuild it against switchboard:ws@{CONTRACT}")]
     Version(Arc<str>, String, String),
     /// It imports something that is not linked.
-    #[error("plugin {0}: {1} imports something that this host does not offer: {2}")]
+    #[error(
+        "plugin {0}: {1} does not fit this host, which offers switchboard:ws@{CONTRACT}, WASI 0.2 and wasi:config: {2}"
+    )]
     Import(Arc<str>, String, String),
     /// It does not export what it is used for.
     #[error("plugin {0}: {1} is used as {2}, but exports {3}; it must export {4}")]
@@ -123,10 +123,9 @@ pub fn load(
     let hash = blake3::hash(bytes).to_string();
     let component = component(engine, cache, (source, bytes), &hash)?;
     check_contract(engine, &component, source)?;
-    let pre = engine
-        .linker
-        .instantiate_pre(&component)
-        .map_err(|error| LoadError::Import(source.name.clone(), shown(&source.path), error.root_cause().to_string()))?;
+    // The outermost error names the import, the innermost what is wrong with it.
+    let unfit = |error| LoadError::Import(source.name.clone(), shown(&source.path), format!("{error:#}"));
+    let pre = engine.linker.instantiate_pre(&component).map_err(unfit)?;
     let config: WasiConfigVariables = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let identity = Identity { plugin: source.name.clone(), generation: number };
     let unsupported = unsupported(engine, &component);

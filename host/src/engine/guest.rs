@@ -35,7 +35,7 @@ pub struct Guest {
     pub(super) config: Arc<WasiConfigVariables>,
     pub(super) abilities: Arc<Abilities>,
     pub(super) identity: Arc<Identity>,
-    pub(super) transaction: Option<Transaction>,
+    pub(super) transaction: Option<Box<Transaction>>,
     pub(super) log: LogQuota,
     /// Ticks that the present event was seen running.
     ticks: u64,
@@ -65,7 +65,7 @@ impl Guest {
     }
 
     /// An event begins.
-    pub fn begin(&mut self, transaction: Option<Transaction>) {
+    pub fn begin(&mut self, transaction: Option<Box<Transaction>>) {
         self.transaction = transaction;
         self.ticks = 0;
         self.cause = None;
@@ -74,7 +74,7 @@ impl Guest {
 
     /// The transaction of the event that runs; none runs while the component is instantiated.
     pub fn event(&mut self) -> Result<&mut Transaction, Failure> {
-        self.transaction.as_mut().ok_or_else(|| Failure::invalid("there is no event, and so no connection, here"))
+        self.transaction.as_deref_mut().ok_or_else(|| Failure::invalid("there is no event, and so no connection, here"))
     }
 
     /// What the host ends the event for, called at each tick: yield, or give up beyond the budget.

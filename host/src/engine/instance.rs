@@ -5,11 +5,12 @@
 //! Invariant: a call is bounded in CPU and wall time, and a call that is given up leaves an instance that is not used again.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use wasmtime::component::Instance as GuestInstance;
 use wasmtime::{Store, Trap};
 
 use super::bindings::exports::switchboard::ws as exports;
@@ -17,7 +18,7 @@ use super::bindings::switchboard::ws::types;
 use super::fault::{Cause, Fault};
 use super::generation::Generation;
 use super::guest::Guest;
-use super::{Abilities, Engine, imports};
+use super::{Abilities, CONTRACT, Engine, imports};
 use crate::clock::Clock;
 use crate::event::{Event, Header, Interface, Reply};
 use crate::handshake::Handshake;
@@ -35,6 +36,9 @@ struct Calls {
     outbound: Option<exports::outbound::Guest>,
 }
 
+/// What comes back from a guest: the transaction in any case, and the reply or the fault.
+pub type Step<T> = (Box<Transaction>, Result<T, Box<Fault>>);
+
 /// A live instance.
 pub struct Instance {
     store: Store<Guest>,
@@ -46,11 +50,11 @@ pub struct Instance {
 
 impl Instance {
     /// Instantiates a generation, within the budget of an event.
-    pub async fn create(engine: &Engine, generation: &Arc<Generation>) -> Result<Box<Self>, Fault> {
+    pub async fn create(engine: &Engine, generation: &Arc<Generation>) -> Result<Box<Self>, Box<Fault>> {
         let abilities = &engine.abilities;
         let guest = Guest::new(abilities.clone(), generation.identity.clone(), generation.config.clone());
         let mut store = prepare(Store::new(&engine.engine, guest), abilities);
-        let outcome = within(abilities, Self::instantiate(&mut store, generation)).await;
+        let outcome = within(abilities, pin!(Self::instantiate(&mut store, generation))).await;
         match outcome.unwrap_or_else(|| Err(wasmtime::format_err!("it took too long to start"))) {
             Ok(calls) => Ok(Box::new(Self { store, calls, generation: generation.clone(), poisoned: false })),
             Err(error) => Err(fault(&mut store, "instantiation", &error)),
@@ -60,11 +64,19 @@ impl Instance {
     async fn instantiate(store: &mut Store<Guest>, generation: &Generation) -> wasmtime::Result<Calls> {
         store.set_epoch_deadline(1);
         let instance = generation.pre.instantiate_async(&mut *store).await?;
+        let unfit = |error: wasmtime::Error| {
+            let cause = error.root_cause();
+            wasmtime::format_err!("its exports have other types than those of switchboard:ws@{CONTRACT}: {cause}")
+        };
+        Self::calls(store, generation, &instance).map_err(unfit)
+    }
+
+    fn calls(store: &mut Store<Guest>, generation: &Generation, instance: &GuestInstance) -> wasmtime::Result<Calls> {
         let indices = &generation.exports;
-        let handler = indices.handler.as_ref().map(|found| found.load(&mut *store, &instance)).transpose()?;
-        let gate = indices.gate.as_ref().map(|found| found.load(&mut *store, &instance)).transpose()?;
-        let inbound = indices.inbound.as_ref().map(|found| found.load(&mut *store, &instance)).transpose()?;
-        let outbound = indices.outbound.as_ref().map(|found| found.load(&mut *store, &instance)).transpose()?;
+        let handler = indices.handler.as_ref().map(|found| found.load(&mut *store, instance)).transpose()?;
+        let gate = indices.gate.as_ref().map(|found| found.load(&mut *store, instance)).transpose()?;
+        let inbound = indices.inbound.as_ref().map(|found| found.load(&mut *store, instance)).transpose()?;
+        let outbound = indices.outbound.as_ref().map(|found| found.load(&mut *store, instance)).transpose()?;
         Ok(Calls { handler, gate, inbound, outbound })
     }
 
@@ -79,11 +91,11 @@ impl Instance {
     }
 
     /// Tells the guest an event. The transaction comes back whatever happened.
-    pub async fn call(&mut self, transaction: Transaction, event: Event<'_>) -> (Transaction, Result<Reply, Fault>) {
+    pub async fn call(&mut self, transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
         let name = event.name();
         let abilities = self.store.data().abilities.clone();
         self.begin(transaction, &abilities);
-        let outcome = within(&abilities, self.dispatch(event)).await;
+        let outcome = within(&abilities, pin!(self.dispatch(event))).await;
         let outcome = outcome.unwrap_or_else(|| {
             self.store.data_mut().cause = Some(Cause::Deadline);
             Err(wasmtime::format_err!("it took more than {} ms of wall time", abilities.limits.event_wall_ms))
@@ -96,7 +108,7 @@ impl Instance {
         (transaction.expect("the transaction lies in the store while the event runs"), reply)
     }
 
-    fn begin(&mut self, transaction: Transaction, abilities: &Abilities) {
+    fn begin(&mut self, transaction: Box<Transaction>, abilities: &Abilities) {
         self.poisoned = true;
         self.store.data_mut().begin(Some(transaction));
         self.store.set_hostcall_fuel(abilities.limits.message_bytes + abilities.limits.effects_bytes + HOSTCALL_SLACK);
@@ -114,68 +126,63 @@ impl Instance {
         reply
     }
 
+    /// Messages are called directly; what happens once in a connection's life is boxed, so that it takes no room in the
+    /// futures of messages.
     async fn dispatch(&mut self, event: Event<'_>) -> wasmtime::Result<Reply> {
         let guest = self.store.data();
         let transaction = guest.transaction.as_ref().expect("an event runs");
         let (interface, id) = (transaction.scope().interface, transaction.connection.get());
-        match interface {
-            Interface::Handler => self.handler(id, event).await,
-            Interface::Gate => self.gate(id, event).await,
-            Interface::Inbound => self.inbound(id, event).await,
-            Interface::Outbound => self.outbound(id, event).await,
+        match event {
+            Event::Connect(handshake) => Box::pin(self.connect(interface, id, handshake)).await,
+            Event::Disconnect(frame) => Box::pin(self.disconnect(interface, id, frame)).await,
+            Event::Message(message, room) => match interface {
+                Interface::Handler => self.handle(id, message).await,
+                Interface::Inbound => Box::pin(self.inbound(id, message)).await,
+                Interface::Outbound => Box::pin(self.outbound(id, message, room)).await,
+                Interface::Gate => Ok(Reply::Done),
+            },
         }
     }
 
-    async fn handler(&mut self, id: u64, event: Event<'_>) -> wasmtime::Result<Reply> {
-        let Some(guest) = &self.calls.handler else { return Ok(Reply::Done) };
-        match event {
-            Event::Connect(handshake) => {
-                let request = Request::of(handshake);
+    async fn connect(&mut self, interface: Interface, id: u64, handshake: &Handshake) -> wasmtime::Result<Reply> {
+        let request = Request::of(handshake);
+        match (interface, &self.calls.handler, &self.calls.gate) {
+            (Interface::Handler, Some(guest), _) => {
                 Ok(answer(guest.call_on_connect(&mut self.store, id, request.lower()).await?))
             }
-            Event::Message(message, _) => {
-                guest.call_on_message(&mut self.store, id, lower(message)).await?;
-                Ok(Reply::Done)
-            }
-            Event::Disconnect(frame) => {
-                guest.call_on_disconnect(&mut self.store, id, lower_frame(frame)).await?;
-                Ok(Reply::Done)
-            }
-        }
-    }
-
-    async fn gate(&mut self, id: u64, event: Event<'_>) -> wasmtime::Result<Reply> {
-        let Some(guest) = &self.calls.gate else { return Ok(Reply::Done) };
-        match event {
-            Event::Connect(handshake) => {
-                let request = Request::of(handshake);
+            (Interface::Gate, _, Some(guest)) => {
                 Ok(admission(guest.call_on_connect(&mut self.store, id, request.lower()).await?))
             }
-            Event::Disconnect(frame) => {
-                guest.call_on_disconnect(&mut self.store, id, lower_frame(frame)).await?;
-                Ok(Reply::Done)
-            }
-            Event::Message(..) => Ok(Reply::Done),
-        }
-    }
-
-    async fn inbound(&mut self, id: u64, event: Event<'_>) -> wasmtime::Result<Reply> {
-        match (&self.calls.inbound, event) {
-            (Some(guest), Event::Message(message, _)) => {
-                Ok(verdict(guest.call_on_message(&mut self.store, id, lower(message)).await?))
-            }
             _ => Ok(Reply::Done),
         }
     }
 
-    async fn outbound(&mut self, id: u64, event: Event<'_>) -> wasmtime::Result<Reply> {
-        match (&self.calls.outbound, event) {
-            (Some(guest), Event::Message(message, room)) => {
-                let origin = room.map(|room| exports::outbound::Origin { room, place: None });
-                Ok(verdict(guest.call_on_message(&mut self.store, id, lower(message), origin).await?))
-            }
-            _ => Ok(Reply::Done),
+    async fn disconnect(&mut self, interface: Interface, id: u64, frame: &CloseFrame) -> wasmtime::Result<Reply> {
+        let frame = lower_frame(frame);
+        match (interface, &self.calls.handler, &self.calls.gate) {
+            (Interface::Handler, Some(guest), _) => guest.call_on_disconnect(&mut self.store, id, frame).await?,
+            (Interface::Gate, _, Some(guest)) => guest.call_on_disconnect(&mut self.store, id, frame).await?,
+            _ => {}
         }
+        Ok(Reply::Done)
+    }
+
+    async fn handle(&mut self, id: u64, message: &Message) -> wasmtime::Result<Reply> {
+        if let Some(guest) = &self.calls.handler {
+            guest.call_on_message(&mut self.store, id, lower(message)).await?;
+        }
+        Ok(Reply::Done)
+    }
+
+    async fn inbound(&mut self, id: u64, message: &Message) -> wasmtime::Result<Reply> {
+        let Some(guest) = &self.calls.inbound else { return Ok(Reply::Done) };
+        Ok(verdict(guest.call_on_message(&mut self.store, id, lower(message)).await?))
+    }
+
+    async fn outbound(&mut self, id: u64, message: &Message, room: Option<&str>) -> wasmtime::Result<Reply> {
+        let Some(guest) = &self.calls.outbound else { return Ok(Reply::Done) };
+        let origin = room.map(|room| exports::outbound::Origin { room, place: None });
+        Ok(verdict(guest.call_on_message(&mut self.store, id, lower(message), origin).await?))
     }
 }
 
@@ -188,9 +195,9 @@ fn prepare(mut store: Store<Guest>, abilities: &Abilities) -> Store<Guest> {
     store
 }
 
-/// Runs a call within the wall time of an event. The timer is only made for a call that waits.
-async fn within<T>(abilities: &Abilities, call: impl Future<Output = T>) -> Option<T> {
-    let mut call = pin!(call);
+/// Runs a call within the wall time of an event. The timer is only made for a call that waits. Pinned by the caller, since a
+/// future that is handed on by value is stored twice.
+async fn within<T>(abilities: &Abilities, mut call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
     match first {
         Poll::Ready(outcome) => Some(outcome),
@@ -198,7 +205,7 @@ async fn within<T>(abilities: &Abilities, call: impl Future<Output = T>) -> Opti
     }
 }
 
-async fn timed<T>(clock: &Clock, limit: Duration, call: impl Future<Output = T>) -> Option<T> {
+async fn timed<T>(clock: &Clock, limit: Duration, call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     tokio::select! {
         biased;
         outcome = call => Some(outcome),
@@ -207,7 +214,7 @@ async fn timed<T>(clock: &Clock, limit: Duration, call: impl Future<Output = T>)
 }
 
 /// What happened, out of wasmtime's error and what the host noted on the way.
-fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error) -> Fault {
+fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error) -> Box<Fault> {
     let guest = store.data_mut();
     let (mut message, backtrace) = Fault::describe(error);
     let noted = guest.cause.or(guest.memory.refused.then_some(Cause::Memory));
@@ -221,7 +228,7 @@ fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error)
         Cause::Deadline if error.is::<Trap>() => message = format!("it ran for more than {} ms", limits.event_cpu_ms),
         _ => {}
     }
-    Fault {
+    Box::new(Fault {
         plugin: guest.identity.plugin.clone(),
         generation: guest.identity.generation,
         event,
@@ -229,7 +236,7 @@ fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error)
         message,
         printed: guest.output.take(),
         backtrace,
-    }
+    })
 }
 
 fn lower(message: &Message) -> types::MessageParam<'_> {

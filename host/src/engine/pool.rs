@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::fault::Fault;
 use super::generation::Generation;
-use super::instance::Instance;
+use super::instance::{Instance, Step};
 use super::plugin::Plugin;
 use super::ticker::Activity;
 use super::{Engine, Reuse};
@@ -51,7 +51,7 @@ impl Pool {
     }
 
     /// Takes an instance of the current generation, waiting for a turn where all are leased.
-    pub async fn lease(&self) -> Result<Lease<'_>, Fault> {
+    pub async fn lease(&self) -> Result<Lease<'_>, Box<Fault>> {
         let turn = match self.turns.try_acquire() {
             Ok(turn) => turn,
             Err(_) => self.wait().await,
@@ -87,8 +87,9 @@ impl Pool {
         None
     }
 
-    async fn create(&self, generation: &Arc<Generation>) -> Result<Box<Instance>, Fault> {
-        let instance = Instance::create(&self.engine, generation).await?;
+    async fn create(&self, generation: &Arc<Generation>) -> Result<Box<Instance>, Box<Fault>> {
+        // Boxed, since it is rare and large, and every idle connection would have room for it.
+        let instance = Box::pin(Instance::create(&self.engine, generation)).await?;
         self.engine.abilities().metrics.instances.inc();
         Ok(instance)
     }
@@ -114,7 +115,7 @@ impl Pool {
 
 impl Lease<'_> {
     /// Tells the instance an event.
-    pub async fn call(&mut self, transaction: Transaction, event: Event<'_>) -> (Transaction, Result<Reply, Fault>) {
+    pub async fn call(&mut self, transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
         self.instance.as_mut().expect("a lease has an instance").call(transaction, event).await
     }
 

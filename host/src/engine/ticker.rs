@@ -67,7 +67,7 @@ impl Activity {
         if running == 0 {
             // Sequentially consistent with the ticker: either it sees this store, or we see that it parked.
             self.busy.store(true, Ordering::SeqCst);
-            if self.shared.parked.load(Ordering::SeqCst) {
+            if self.shared.parked.load(Ordering::SeqCst) && self.shared.parked.swap(false, Ordering::SeqCst) {
                 self.ticker.unpark();
             }
         }
@@ -108,7 +108,8 @@ fn tick(engine: &wasmtime::Engine, shared: &Weak<Shared>) {
     }
 }
 
-/// Parks unless a worker became busy meanwhile; gives the new count of idle ticks.
+/// Parks unless a worker became busy meanwhile; gives the new count of idle ticks. Whoever wakes it clears the flag, so that
+/// an event which is over by then keeps the ticker going for a while all the same: waking it again costs more than a tick.
 fn park(shared: Arc<Shared>) -> u32 {
     shared.parked.store(true, Ordering::SeqCst);
     let busy = shared.any_busy();
@@ -117,9 +118,7 @@ fn park(shared: Arc<Shared>) -> u32 {
     if !busy {
         thread::park_timeout(Duration::from_secs(1));
     }
-    if let Some(shared) = weak.upgrade() {
-        shared.parked.store(false, Ordering::SeqCst);
-        return if shared.any_busy() { 0 } else { IDLE_TICKS };
-    }
-    IDLE_TICKS
+    let Some(shared) = weak.upgrade() else { return IDLE_TICKS };
+    let woken = !shared.parked.swap(false, Ordering::SeqCst);
+    if woken || busy { 0 } else { IDLE_TICKS }
 }

@@ -42,7 +42,7 @@ impl Commit<'_> {
             Effect::Ping(to, payload) => self.ping(to, payload).await,
             Effect::Join(room) => self.join(room),
             Effect::Leave(room) => self.leave(&room),
-            Effect::Publish { room, message, exclude } => self.publish(room, message, exclude).await,
+            Effect::Publish { room, message, exclude } => Box::pin(self.publish(room, message, exclude)).await,
         }
     }
 
@@ -53,7 +53,7 @@ impl Commit<'_> {
         if to.worker() == self.local.worker() {
             return self.local.offer(to, self.tenant(), Outgoing::message(message));
         }
-        self.mail(to, Mail::Send(to, self.tenant(), message)).await;
+        Box::pin(self.mail(to, Mail::Send(to, self.tenant(), message))).await;
     }
 
     async fn ping(&self, to: ConnectionId, payload: Bytes) {
@@ -63,7 +63,7 @@ impl Commit<'_> {
         if to.worker() == self.local.worker() {
             return self.local.offer(to, self.tenant(), Outgoing::Ping(payload));
         }
-        self.mail(to, Mail::Ping(to, self.tenant(), payload)).await;
+        Box::pin(self.mail(to, Mail::Ping(to, self.tenant(), payload))).await;
     }
 
     async fn close(&self, connection: ConnectionId, frame: CloseFrame) {
@@ -71,7 +71,7 @@ impl Commit<'_> {
             return self.own.close(frame);
         }
         if connection.worker() != self.local.worker() {
-            return self.mail(connection, Mail::Close(connection, self.tenant(), frame)).await;
+            return Box::pin(self.mail(connection, Mail::Close(connection, self.tenant(), frame))).await;
         }
         if let Some(mailbox) = self.local.find(connection, self.tenant()) {
             mailbox.close(frame);

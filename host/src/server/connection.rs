@@ -5,6 +5,7 @@
 //! Invariants: disconnect is told exactly once, with the frame that ended the connection, after its rooms were left;
 //! from the commit of a close on no message is delivered.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -60,8 +61,9 @@ impl Connection {
     pub async fn run(mut self, mut socket: Socket) {
         let end = self.serve(&mut socket).await;
         let waiting = self.mailbox.shut();
-        let frame = self.part(socket, end, waiting).await;
-        self.finish(&frame).await;
+        // Boxed like all that is rare: what is not boxed here is room that every idle connection takes.
+        let frame = Box::pin(self.part(socket, end, waiting)).await;
+        Box::pin(self.finish(&frame)).await;
     }
 
     /// Ends a connection whose socket was lost before it was opened.
@@ -74,7 +76,7 @@ impl Connection {
         loop {
             let happened = match self.next(socket).await {
                 Happening::Message(message) => self.message(socket, message).await,
-                Happening::Outgoing(item) => self.outgoing(socket, item).await,
+                Happening::Outgoing(item) => Box::pin(self.outgoing(socket, item)).await,
                 Happening::Closing(frame) => Some(End::Close(frame)),
                 Happening::PeerClosed(frame) => Some(End::Echo(frame)),
                 Happening::Broken(frame) => Some(self.broken(frame)),
@@ -108,7 +110,7 @@ impl Connection {
         let kept = std::mem::take(&mut self.kept);
         let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
         let filtered = |reach| chain.filters_outbound(reach);
-        let event = async { self.settle(chain.message(subject, kept, message).await).await };
+        let event = pin!(async { self.settle(chain.message(subject, kept, message).await).await });
         if let Some(Verdict::Close(frame)) = socket.during(&mailbox, &filtered, event).await {
             mailbox.close(frame);
         }
@@ -121,7 +123,7 @@ impl Connection {
         let kept = std::mem::take(&mut self.kept);
         let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
         let filtered = |reach| chain.filters_outbound(reach);
-        let event = async { self.settle(chain.outbound(subject, kept, (message, room), reach).await).await };
+        let event = pin!(async { self.settle(chain.outbound(subject, kept, (message, room), reach).await).await });
         match socket.during(&mailbox, &filtered, event).await {
             Some(Verdict::Through(message)) => socket.write(message).err().map(|_| End::Gone(close::LOST)),
             Some(Verdict::Close(frame)) => {

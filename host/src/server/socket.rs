@@ -5,6 +5,7 @@
 //! Invariant: nothing is read from a peer whose mailbox is more than half full, and every way out flushes.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -91,9 +92,8 @@ impl Socket {
         &mut self,
         mailbox: &Mailbox,
         filtered: &impl Fn(usize) -> bool,
-        event: impl Future<Output = T>,
+        mut event: Pin<&mut impl Future<Output = T>>,
     ) -> T {
-        let mut event = std::pin::pin!(event);
         poll_fn(|cx| {
             if let Poll::Ready(ended) = event.as_mut().poll(cx) {
                 return Poll::Ready(ended);

@@ -1,0 +1,112 @@
+//! The chat page in a real browser, through everything that happens to it: talk, an edit, a compile error, a crash.
+//!
+//! `node/chat.mjs` drives the browser by what is said to it line by line, so that the story is told here, where the server
+//! and the plugin's source are at hand.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::program::Program;
+use crate::project::Project;
+use crate::switchboard::{Server, repository};
+use crate::tools;
+
+/// A file that the tabs are pictured in, for the README.
+const PICTURE: &str = "SWITCHBOARD_PICTURE";
+
+/// What ann and bob say to each other.
+const TALK: [(&str, &str); 7] = [
+    ("ann", "Did you see that the new version is out?"),
+    ("bob", "No! When was that?"),
+    ("ann", "While you typed this."),
+    ("ann", "Nobody was disconnected. Same socket as before."),
+    ("bob", "And if it had been broken?"),
+    ("ann", "Then the old one goes on, and the log says why."),
+    ("bob", "Let me break something."),
+];
+
+struct Browser {
+    program: Program,
+}
+
+impl Browser {
+    /// None where something is missing that it needs.
+    fn open(address: SocketAddr) -> Option<Self> {
+        let chromium = tools::chromium()?;
+        let mut script = tools::node("chat.mjs", "playwright-core")?;
+        Some(Self { program: Program::start(script.arg(chromium).arg(format!("http://{address}"))) })
+    }
+
+    /// Has the script do something, and fails if it cannot.
+    fn must(&mut self, action: &[&str]) {
+        self.program.tell(&serde_json::to_string(action).expect("texts have no error"));
+        assert_eq!(self.program.expect("done: "), "done: well", "{action:?}");
+    }
+
+    /// One says something, and both hear this of it.
+    fn talk(&mut self, from: &str, said: &str, heard: &str) {
+        self.must(&["say", from, said]);
+        for user in ["ann", "bob"] {
+            self.must(&["hears", user, from, heard]);
+        }
+    }
+}
+
+#[test]
+fn an_open_chat_lives_through_an_edit_a_compile_error_and_a_crash() {
+    let project = chat();
+    let mut server = Server::dev(project.folder());
+    let Some(mut browser) = Browser::open(server.address) else { return };
+    browser.must(&["open", "ann"]);
+    browser.must(&["open", "bob"]);
+    browser.must(&["notices", "ann", "user_joined", "bob joined"]);
+    for (user, text) in TALK {
+        browser.talk(user, text, text);
+    }
+    if let Some(picture) = std::env::var_os(PICTURE) {
+        browser.must(&["picture", "ann", "bob", &PathBuf::from(picture).to_string_lossy()]);
+    }
+
+    project.replace("src/lib.rs", "content: &content, ", "content: &content.to_uppercase(), ");
+    server.program.expect("reloaded");
+    browser.talk("ann", "louder please", "LOUDER PLEASE");
+
+    project.replace("src/lib.rs", "content.to_uppercase()", "content.to_upercase()");
+    server.program.expect("no method named `to_upercase` found");
+    server.program.expect("the old code goes on");
+    browser.talk("bob", "still here", "STILL HERE");
+
+    project.replace("src/lib.rs", "content.to_upercase()", "content.to_lowercase()");
+    server.program.expect("reloaded");
+    browser.talk("ann", "Quiet AGAIN", "quiet again");
+    for user in ["ann", "bob"] {
+        browser.must(&["hasOneSocket", user]);
+    }
+
+    let address = server.address.to_string();
+    server.program.kill();
+    for user in ["ann", "bob"] {
+        browser.must(&["notices", user, "lost", "The connection was lost"]);
+        browser.must(&["isShown", user, "lost"]);
+    }
+    let _server = Server::start("dev", project.folder(), &address);
+    for user in ["ann", "bob"] {
+        browser.must(&["notices", user, "connected", "You are connected again"]);
+        browser.must(&["isShown", user, "connected"]);
+    }
+    browser.talk("bob", "Back Again", "back again");
+}
+
+/// The chat example as somebody would begin with it: the plugin copied into a crate of its own.
+fn chat() -> Project {
+    let source = repository().join("plugins/chat/src/lib.rs");
+    let project = Project::with_plugin("browser_chat", &fs::read_to_string(source).expect("it is there"));
+    let page = repository().join("examples/chat/page");
+    project.replace(
+        "switchboard.toml",
+        "[[route]]",
+        &format!("[[static]]\npath = '/'\nfolder = '{}'\n\n[[route]]", page.display()),
+    );
+    project
+}

@@ -1,0 +1,17 @@
+//! The server as others meet it: the binary `switchboard`, started by its command line and talked to over its port.
+//!
+//! Nothing here uses the host as a library. Clients are those that people use (Python, Node, a browser), and what a
+//! person would read is what is compared: exit codes, messages, the log. Tests wait for conditions, never for a time.
+//! What is needed besides Rust comes from the script `install` in this folder.
+
+mod browser;
+mod client;
+mod clients;
+mod commands;
+mod dev;
+mod plugin_files;
+mod program;
+mod project;
+mod stopping;
+mod switchboard;
+mod tools;

@@ -1,0 +1,105 @@
+// Drives the chat page in Chromium: one tab for each user, told what to do line by line.
+//
+// Usage: node chat.mjs CHROMIUM http://HOST:PORT. Each line of the input is a JSON array, the name of an action below and its
+// arguments; each is answered with "done: well", or "done: not" and the reason. An action that expects something waits for it, a
+// minute at most. The end of the input closes the browser.
+
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const [executablePath, address] = process.argv.slice(2);
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--no-first-run",
+];
+const TAB = { width: 560, height: 680 };
+const GAP = 28;
+const PATIENCE = 60_000;
+
+// Its folder for user data is a new one, and removed at the end.
+const browser = await chromium.launch({ executablePath, args: FLAGS, timeout: PATIENCE });
+const context = await browser.newContext({ viewport: TAB, deviceScaleFactor: 2, locale: "en-GB", colorScheme: "light" });
+context.setDefaultTimeout(PATIENCE);
+const tabs = new Map();
+
+const actions = {
+  /** Opens a user's tab and waits until it is connected. */
+  async open(user) {
+    const tab = await context.newPage();
+    tabs.set(user, tab);
+    await tab.goto(`${address}/?user=${user}&room=lobby`);
+    await actions.isShown(user, "connected");
+  },
+
+  async say(user, text) {
+    await tabs.get(user).locator("#input").fill(text);
+    await tabs.get(user).locator("#input").press("Enter");
+  },
+
+  /** Waits for a message of `from`, and looks at what stands around it: the time, and the name where it is not one's own. */
+  async hears(user, from, text) {
+    const messages = tabs.get(user).locator(`.message[data-user="${from}"]`);
+    const message = messages.filter({ has: tabs.get(user).getByText(text, { exact: true }) });
+    await message.waitFor();
+    expect("the name", await message.locator(".user").textContent(), from);
+    expect("whether the time is one", /^\d\d:\d\d$/.test(await message.locator("time").textContent()), true);
+    const first = messages.first();
+    expect("whether the time is shown", await first.locator("time").isVisible(), true);
+    expect("whether the name is shown", await first.locator(".user").isVisible(), user !== from);
+  },
+
+  /** Waits for a line about what happened in the room. */
+  async notices(user, type, text) {
+    await tabs.get(user).locator(`.notice[data-type="${type}"]`, { hasText: text }).first().waitFor();
+  },
+
+  /** Waits for a state of the connection: "connected" or "lost". */
+  async isShown(user, state) {
+    const tab = tabs.get(user);
+    // While it tries again it says "connecting", with the notice of the loss still there.
+    const sign = state === "lost" ? "#lost:not([hidden])" : `#status[data-state="${state}"]`;
+    await tab.locator(sign).waitFor();
+  },
+
+  /** Whether the tab has opened one socket only since it was loaded. */
+  async hasOneSocket(user) {
+    expect(`the sockets of ${user}`, await tabs.get(user).evaluate(() => window.chat.socketCount), 1);
+  },
+
+  /** A picture of the tabs of two users, side by side. */
+  async picture(left, right, path) {
+    const shots = [];
+    for (const user of [left, right]) {
+      await tabs.get(user).locator("#input").blur();
+      shots.push((await tabs.get(user).screenshot({ animations: "disabled" })).toString("base64"));
+    }
+    const frame = await context.newPage();
+    await frame.setViewportSize({ width: 2 * TAB.width + 3 * GAP, height: TAB.height + 2 * GAP });
+    const images = shots.map((shot) => `<img src="data:image/png;base64,${shot}">`);
+    await frame.setContent(`<style>
+      body { margin: 0; padding: ${GAP}px; display: flex; gap: ${GAP}px; background: linear-gradient(135deg, #e3e6fb, #f3eefb); }
+      img { width: ${TAB.width}px; border-radius: 18px; box-shadow: 0 16px 40px -12px rgb(30 32 70 / 30%); }
+    </style>${images.join("")}`);
+    await frame.screenshot({ path, scale: "css" });
+    await frame.close();
+  },
+};
+
+function expect(what, found, wanted) {
+  if (found !== wanted) throw new Error(`${what}: ${JSON.stringify(found)} in place of ${JSON.stringify(wanted)}`);
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [name, ...given] = JSON.parse(line);
+  try {
+    await actions[name](...given);
+    console.log("done: well");
+  } catch (error) {
+    console.log(`done: not, ${error.message.replaceAll("\n", " ")}`);
+  }
+}
+await browser.close();
