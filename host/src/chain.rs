@@ -45,6 +45,9 @@ impl Passed {
     }
 }
 
+/// Headers for the 101, with the plugin that is to blame where they cannot be sent.
+pub type Added = (Arc<str>, Vec<Header>);
+
 /// How a handshake ended.
 #[derive(Debug)]
 pub enum Admission {
@@ -53,7 +56,7 @@ pub enum Admission {
         /// What the handler chose.
         subprotocol: Option<String>,
         /// From all gates and the handler, outermost first.
-        headers: Vec<Header>,
+        headers: Vec<Added>,
     },
     /// An HTTP response in place of it.
     Respond {
@@ -151,9 +154,12 @@ impl Chain {
             transaction.enter(scope(pool, Interface::Gate, position));
             let (after, reply) = call(pool, transaction, Event::Connect(&handshake)).await;
             transaction = after;
-            match reply.map(|reply| admission(reply, &mut added)) {
-                Ok(None) => passed.note(position),
-                Ok(Some(refusal)) => return (transaction, Ok(refusal)),
+            match reply.map(admission) {
+                Ok(Asked::Passes(headers)) => {
+                    passed.note(position);
+                    added.push((pool.plugin().name().clone(), headers));
+                }
+                Ok(Asked::Refuses(refusal)) => return (transaction, Ok(refusal)),
                 Err(fault) => return (transaction, Err(fault)),
             }
         }
@@ -162,10 +168,13 @@ impl Chain {
         let outcome = reply.map(|reply| match reply {
             Reply::Accept { subprotocol, headers } => {
                 passed.note(HANDLER);
-                added.extend(headers);
+                added.push((self.handler.plugin().name().clone(), headers));
                 Admission::Accept { subprotocol, headers: added }
             }
-            other => admission(other, &mut Vec::new()).unwrap_or(Admission::Fault),
+            other => match admission(other) {
+                Asked::Refuses(refusal) => refusal,
+                Asked::Passes(_) => Admission::Fault,
+            },
         });
         (transaction, outcome)
     }
@@ -337,15 +346,18 @@ fn bad_answer(pool: &Pool, generation: u64, event: &'static str, message: String
     Box::new(Fault { plugin, generation, event, cause: Cause::Answer, message, printed, backtrace })
 }
 
-/// What a gate's answer, or a handler's refusal, means; none where a gate lets pass.
-fn admission(reply: Reply, added: &mut Vec<Header>) -> Option<Admission> {
+/// What a gate's answer, or a handler's refusal, means.
+enum Asked {
+    /// Go on inwards, with these headers.
+    Passes(Vec<Header>),
+    Refuses(Admission),
+}
+
+fn admission(reply: Reply) -> Asked {
     match reply {
-        Reply::Accept { headers, .. } => {
-            added.extend(headers);
-            None
-        }
-        Reply::Respond { status, headers, body } => Some(Admission::Respond { status, headers, body }),
-        Reply::Close(frame) => Some(Admission::Close(frame)),
-        _ => None,
+        Reply::Accept { headers, .. } => Asked::Passes(headers),
+        Reply::Respond { status, headers, body } => Asked::Refuses(Admission::Respond { status, headers, body }),
+        Reply::Close(frame) => Asked::Refuses(Admission::Close(frame)),
+        _ => Asked::Passes(Vec::new()),
     }
 }

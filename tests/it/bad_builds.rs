@@ -83,7 +83,7 @@ async fn l2_an_empty_file() {
 #[tokio::test]
 async fn l2_a_half_written_component() {
     let whole = components().bytes("answers_2");
-    stays(&whole[..whole.len() / 2], "is damaged or incomplete").await;
+    stays(&whole[..whole.len() / 2], "damaged or incomplete").await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod errors;
 mod faults;
 mod fixtures;
 mod handshake;
+mod limits;
 mod middleware;
 mod protocol;
 mod reload;

@@ -133,8 +133,8 @@ impl Opening {
                 Ok(response)
             }
             Err(reason) => {
-                if let Some(reason) = reason {
-                    self.report(&connected.plugin, &reason);
+                if let Some((plugin, reason)) = reason {
+                    self.report(&plugin, &reason);
                 }
                 self.refuse(Connected { admission: Admission::Fault, ..connected }).await;
                 Err(Refusal::Fault)
@@ -153,18 +153,23 @@ impl Opening {
         tracing::error!(plugin, %connection, event = "on-connect", cause = "answer", "guest fault: {reason}");
     }
 
-    /// The response to what the guests said; an error says why theirs cannot be given, if it was not reported before.
-    fn response(&self, connected: &Connected) -> Result<Response<Body>, Option<String>> {
+    /// The response to what the guests said; an error says whose cannot be given and why, if it was not reported before.
+    fn response(&self, connected: &Connected) -> Result<Response<Body>, Option<(Arc<str>, String)>> {
+        let decided = |reason| Some((connected.plugin.clone(), reason));
         match &connected.admission {
             Admission::Accept { subprotocol, headers } => {
                 let chosen = subprotocol.as_deref();
                 if let Some(chosen) = chosen.filter(|chosen| !self.upgrade.subprotocols.iter().any(|p| p == chosen)) {
-                    return Err(Some(format!("the subprotocol `{chosen}` was not offered")));
+                    return Err(decided(format!("the subprotocol `{chosen}` was not offered")));
                 }
-                switching(&self.upgrade.key, chosen, headers).map_err(Some)
+                let mut response = switching(&self.upgrade.key, chosen).map_err(decided)?;
+                for (plugin, added) in headers {
+                    add(response.headers_mut(), added).map_err(|reason| Some((plugin.clone(), reason)))?;
+                }
+                Ok(response)
             }
-            Admission::Close(_) => switching(&self.upgrade.key, None, &[]).map_err(Some),
-            Admission::Respond { status, headers, body } => respond(*status, headers, body).map_err(Some),
+            Admission::Close(_) => switching(&self.upgrade.key, None).map_err(decided),
+            Admission::Respond { status, headers, body } => respond(*status, headers, body).map_err(decided),
             Admission::Fault => Err(None),
         }
     }
@@ -224,11 +229,10 @@ fn downcast(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
 }
 
 /// The 101 (RFC 6455, section 4.2.2).
-fn switching(key: &str, subprotocol: Option<&str>, added: &[Header]) -> Result<Response<Body>, String> {
+fn switching(key: &str, subprotocol: Option<&str>) -> Result<Response<Body>, String> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
-    add(headers, added)?;
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
@@ -278,10 +282,8 @@ mod tests {
 
     #[test]
     fn the_accept_key_is_that_of_the_specification() {
-        let response =
-            switching("dGhlIHNhbXBsZSBub25jZQ==", Some("chat"), &header("x-a", "1")).expect("it can be built");
+        let response = switching("dGhlIHNhbXBsZSBub25jZQ==", Some("chat")).expect("it can be built");
         assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        assert_eq!(response.headers()["x-a"], "1");
     }
 
     #[test]

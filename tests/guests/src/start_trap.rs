@@ -1,6 +1,6 @@
 //! A component that fits its world and traps as soon as it is instantiated.
 
-#![allow(unsafe_code, reason = "only a constructor runs before the first event")]
+#![allow(unsafe_code, reason = "the export that instantiation calls has a fixed name")]
 
 use switchboard_sdk::{Close, Connection, Handler, Message, export};
 
@@ -17,13 +17,9 @@ impl Handler for StartTrap {
 
 export!(StartTrap);
 
-/// Run by the linker's start function, before anything is called.
+/// What instantiation calls, before any event.
 #[cfg(target_arch = "wasm32")]
-#[used]
-#[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = trap;
-
-#[cfg(target_arch = "wasm32")]
-extern "C" fn trap() {
+#[unsafe(no_mangle)]
+extern "C" fn _initialize() {
     panic!("no start today")
 }
