@@ -115,7 +115,7 @@ impl App {
 
     /// How many rooms have members, implicit ones included.
     pub fn rooms(&self) -> usize {
-        self.registry.engine().abilities().hub.rooms().len()
+        self.registry.engine().abilities().hub.rooms().count()
     }
 
     /// Reads a plugin's file again; none where there is no such plugin.

@@ -184,7 +184,7 @@ impl Chain {
         let mut kept = kept;
         loop {
             match self.inwards(self.begin(subject, kept), &message).await {
-                (transaction, Ok(verdict)) => return ended(transaction, verdict),
+                (transaction, Ok(verdict)) => return ended(transaction.settle(), verdict),
                 (transaction, Err(fault)) => {
                     kept = transaction.undo();
                     if !self.recovers(&fault, subject) {
@@ -228,7 +228,7 @@ impl Chain {
         loop {
             let way = (&message, room.as_deref());
             match self.outwards(self.begin(subject, kept), way, reach).await {
-                (transaction, Ok(verdict)) => return ended(transaction, verdict),
+                (transaction, Ok(verdict)) => return ended(transaction.settle(), verdict),
                 (transaction, Err(fault)) => {
                     kept = transaction.undo();
                     if !self.recovers(&fault, subject) {
@@ -312,8 +312,7 @@ impl Chain {
     }
 }
 
-fn ended(transaction: Box<Transaction>, verdict: Verdict) -> Ended<Verdict> {
-    let (kept, effects) = transaction.settle();
+fn ended((kept, effects): (Kept, Vec<Effect>), verdict: Verdict) -> Ended<Verdict> {
     Ended { kept, effects, outcome: Some(verdict) }
 }
 
