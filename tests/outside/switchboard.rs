@@ -104,7 +104,8 @@ fn binary() -> &'static Path {
     BINARY.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "switchboard", "--target-dir"]).arg(target());
+        // Without `--package`, since the dependencies would be compiled once more with fewer features.
+        build.args(["build", "--quiet", "--bin", "switchboard", "--target-dir"]).arg(target());
         if profile().ends_with("release") {
             build.arg("--release");
         }
