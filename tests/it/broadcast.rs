@@ -77,11 +77,9 @@ async fn b1_all_members_see_one_order() {
     }
     assert_eq!(workers(members.iter().map(|(_, id)| *id)).len(), 3, "they sit on all workers");
     let exchange = members.iter_mut().map(|(client, id)| async move {
+        let publishes: Vec<_> = (0..EACH).map(|number| format!("publish lobby {id} {number}")).collect();
+        client.send(&publishes.join("\n")).await;
         let mut heard = Vec::new();
-        for number in 0..EACH {
-            client.send(&format!("publish lobby {id} {number}")).await;
-            heard.push(client.text().await);
-        }
         while heard.len() < 6 * EACH {
             heard.push(client.text().await);
         }
@@ -90,6 +88,13 @@ async fn b1_all_members_see_one_order() {
     let heard = futures_util::future::join_all(exchange).await;
     let all: BTreeSet<_> = heard[0].iter().collect();
     assert_eq!(all.len(), 6 * EACH, "each message once");
+    for (_, id) in &members {
+        let own = heard[0].iter().filter(|text| text.starts_with(&format!("{id} ")));
+        assert!(
+            own.eq(&(0..EACH).map(|number| format!("{id} {number}")).collect::<Vec<_>>()),
+            "in the order of the calls"
+        );
+    }
     for other in &heard[1..] {
         assert_eq!(*other, heard[0]);
     }
