@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -57,6 +57,9 @@ pub struct Loaded {
 impl Loaded {
     /// Loads all plugins and builds the routes.
     pub fn new(config: &Config, options: &Options) -> Result<Self> {
+        if config.routes.is_empty() && config.statics.is_empty() {
+            bail!("{}: there is no [[route]] and no [[static]], so nothing would be served", config.file.display());
+        }
         let workers = config.workers.unwrap_or_else(cores);
         let (hub, inboxes) = Hub::new(workers, &config.limits);
         let metrics = Arc::new(Metrics::default());

@@ -112,6 +112,15 @@ fn a_bad_address_on_the_line_is_named_with_a_good_one() {
 }
 
 #[test]
+fn a_configuration_that_serves_nothing_is_refused() {
+    let project = Project::new("serves_nothing");
+    project.write("switchboard.toml", "[server]\nworkers = 1\n");
+    let file = project.path("switchboard.toml");
+    let told = "there is no [[route]] and no [[static]], so nothing would be served";
+    assert_eq!(refused(project.folder()), format!("{}: {told}", file.display()));
+}
+
+#[test]
 fn an_address_in_use_is_said_with_the_ways_out() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = taken.local_addr().expect("it is bound").to_string();
