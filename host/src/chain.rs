@@ -40,6 +40,11 @@ impl Passed {
         self.0 |= 1 << position;
     }
 
+    /// Without the handler: its answer was no good, so for it there never was a connection.
+    pub fn gates(self) -> Self {
+        Self(self.0 & !(1 << HANDLER))
+    }
+
     fn has(self, position: usize) -> bool {
         self.0 & (1 << position) != 0
     }

@@ -136,7 +136,8 @@ impl Opening {
                 if let Some((plugin, reason)) = reason {
                     self.report(&plugin, &reason);
                 }
-                self.refuse(Connected { admission: Admission::Fault, ..connected }).await;
+                let passed = connected.passed.gates();
+                self.refuse(Connected { admission: Admission::Fault, passed, ..connected }).await;
                 Err(Refusal::Fault)
             }
         }
