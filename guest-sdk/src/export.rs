@@ -12,6 +12,7 @@
 /// | `gate` | [`Gate`](crate::Gate) |
 /// | `inbound` | [`Inbound`](crate::Inbound) |
 /// | `outbound` | [`Outbound`](crate::Outbound) |
+/// | `filter` | [`Filter`](crate::Filter), which is both |
 /// | `service` | [`Service`](crate::Service) |
 /// | `timer_events`, `flow_events`, `control_events`, `room_events`, `fault_events` | [`TimerEvents`](crate::TimerEvents) and so on |
 /// | `migration` | [`Migration`](crate::Migration) |
@@ -94,6 +95,10 @@ macro_rules! kinds {
                     $d crate::bindings::$kind::$export!(Exported with_types_in $d crate::bindings::$kind);
                 };
             };)+
+            (filter $d plugin:ty) => {
+                $d crate::__export_kind!(inbound $d plugin);
+                $d crate::__export_kind!(outbound $d plugin);
+            };
         }
 
         #[cfg(not(target_arch = "wasm32"))]
@@ -106,6 +111,10 @@ macro_rules! kinds {
                     implements::<$d plugin>()
                 };
             };)+
+            (filter $d plugin:ty) => {
+                $d crate::__export_kind!(inbound $d plugin);
+                $d crate::__export_kind!(outbound $d plugin);
+            };
         }
     };
 }

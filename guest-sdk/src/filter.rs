@@ -1,4 +1,4 @@
-//! Filters: middleware on messages, one trait for each direction.
+//! Filters: middleware on messages, one trait for each direction and one for both.
 //!
 //! A plugin implements and exports the directions that it wants; the host asks nobody else. Messages from the client pass
 //! from the outermost filter inwards, messages to the client from the innermost outwards. A filter that closes by `?` ends
@@ -43,6 +43,33 @@ pub trait Outbound: Default {
     /// A message is about to be written to the connection; `origin` is none for what was sent by id. An error closes like
     /// [`Verdict::Close`].
     fn message(&self, connection: &Connection, message: &Message, origin: Option<&Origin>) -> Result<Verdict, Close>;
+}
+
+/// Middleware on messages of both directions at once: [`Inbound`] and [`Outbound`] in one, each passing what it is not
+/// written for. Export it as `filter`; one that looks at a single direction implements that trait instead, so that the other
+/// direction costs nothing.
+pub trait Filter: Default {
+    /// A whole message came from the client; see [`Inbound::message`].
+    fn inbound(&self, _connection: &Connection, _message: &Message) -> Result<Verdict, Close> {
+        Ok(Verdict::Pass)
+    }
+
+    /// A message is about to be written to the client; see [`Outbound::message`].
+    fn outbound(&self, _: &Connection, _message: &Message, _origin: Option<&Origin>) -> Result<Verdict, Close> {
+        Ok(Verdict::Pass)
+    }
+}
+
+impl<T: Filter> Inbound for T {
+    fn message(&self, connection: &Connection, message: &Message) -> Result<Verdict, Close> {
+        self.inbound(connection, message)
+    }
+}
+
+impl<T: Filter> Outbound for T {
+    fn message(&self, connection: &Connection, message: &Message, origin: Option<&Origin>) -> Result<Verdict, Close> {
+        self.outbound(connection, message, origin)
+    }
 }
 
 impl Verdict {

@@ -41,7 +41,7 @@ pub use close::Close;
 pub use connection::{Connection, ConnectionId};
 pub use events::{ControlEvents, FaultEvents, FlowEvents, Joined, Migration, RoomEvents, TimerEvents};
 pub use failure::{Failure, FailureKind};
-pub use filter::{Inbound, Origin, Outbound, Verdict};
+pub use filter::{Filter, Inbound, Origin, Outbound, Verdict};
 pub use gate::Gate;
 pub use handler::Handler;
 pub use message::{Message, Unexpected};

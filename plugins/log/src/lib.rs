@@ -7,7 +7,7 @@
 //! characters of it; think of who reads the log before you turn that on.
 
 use switchboard_sdk::{
-    Close, Connection, Gate, Inbound, Message, Origin, Outbound, Pass, Refusal, Request, Verdict, config, export,
+    Close, Connection, Filter, Gate, Message, Origin, Pass, Refusal, Request, Verdict, config, export,
     log::{self, Level},
 };
 
@@ -41,15 +41,13 @@ impl Gate for Log {
     }
 }
 
-impl Inbound for Log {
-    fn message(&self, _: &Connection, message: &Message) -> Result<Verdict, Close> {
+impl Filter for Log {
+    fn inbound(&self, _: &Connection, message: &Message) -> Result<Verdict, Close> {
         self.write_message("in", message, None);
         Ok(Verdict::Pass)
     }
-}
 
-impl Outbound for Log {
-    fn message(&self, _: &Connection, message: &Message, origin: Option<&Origin>) -> Result<Verdict, Close> {
+    fn outbound(&self, _: &Connection, message: &Message, origin: Option<&Origin>) -> Result<Verdict, Close> {
         self.write_message("out", message, origin.map(|origin| origin.room.as_str()));
         Ok(Verdict::Pass)
     }
@@ -79,7 +77,7 @@ fn beginning(text: &str) -> &str {
     text.char_indices().nth(SHOWN).map_or(text, |(end, _)| &text[..end])
 }
 
-export!(Log: gate, inbound, outbound);
+export!(Log: gate, filter);
 
 #[cfg(test)]
 mod tests {
