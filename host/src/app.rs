@@ -75,15 +75,16 @@ impl Loaded {
         &self.registry
     }
 
-    /// One line for each route: its pattern, its handler and its chain, outermost first.
+    /// One line for each route: its pattern, its handler, and its middleware, outermost first.
     pub fn table(&self) -> Vec<String> {
-        let lines = self.routes.all().iter().map(|route| {
-            let chain: Vec<_> = route.middleware.iter().map(String::as_str).chain([route.handler.as_str()]).collect();
-            (route.pattern(), chain.join(" > "))
-        });
-        let lines: Vec<_> = lines.collect();
-        let width = lines.iter().map(|(pattern, _)| pattern.chars().count()).max().unwrap_or_default();
-        lines.into_iter().map(|(pattern, chain)| format!("{pattern:width$}  {chain}")).collect()
+        let patterns: Vec<_> = self.routes.all().iter().map(|route| route.pattern()).collect();
+        let width = patterns.iter().map(|pattern| pattern.chars().count()).max().unwrap_or_default();
+        let behind = |middleware: &[String]| match middleware {
+            [] => String::new(),
+            chain => format!("  behind {}", chain.join(" > ")),
+        };
+        let routes = patterns.iter().zip(self.routes.all());
+        routes.map(|(path, route)| format!("{path:width$}  {}{}", route.handler, behind(&route.middleware))).collect()
     }
 }
 

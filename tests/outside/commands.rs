@@ -138,7 +138,7 @@ fn check_prints_each_route_with_its_chain() {
     };
     assert_eq!(table("echo"), "/ws  echo\n");
     assert_eq!(table("chat"), "/ws  chat\n");
-    assert_eq!(table("middleware"), "/api/ws  global-1 > global-2 > router-1 > route-1 > echo\n");
+    assert_eq!(table("middleware"), "/api/ws  echo  behind global-1 > global-2 > router-1 > route-1\n");
 }
 
 #[test]

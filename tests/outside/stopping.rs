@@ -23,7 +23,7 @@ fn port_0_takes_a_free_port_and_prints_it() {
 #[test]
 fn the_routes_are_printed_after_the_address() {
     let mut server = Server::serve(&example("middleware"));
-    assert_eq!(server.program.expect("/api/ws"), "  /api/ws  global-1 > global-2 > router-1 > route-1 > echo");
+    assert_eq!(server.program.expect("/api/ws"), "  /api/ws  echo  behind global-1 > global-2 > router-1 > route-1");
 }
 
 #[test]
