@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -57,6 +57,9 @@ pub struct Loaded {
 impl Loaded {
     /// Loads all plugins and builds the routes.
     pub fn new(config: &Config, options: &Options) -> Result<Self> {
+        if config.routes.is_empty() && config.statics.is_empty() {
+            bail!("{}: there is no [[route]] and no [[static]], so nothing would be served", config.file.display());
+        }
         let workers = config.workers.unwrap_or_else(cores);
         let (hub, inboxes) = Hub::new(workers, &config.limits);
         let metrics = Arc::new(Metrics::default());
@@ -115,7 +118,7 @@ impl App {
 
     /// How many rooms have members, implicit ones included.
     pub fn rooms(&self) -> usize {
-        self.registry.engine().abilities().hub.rooms().len()
+        self.registry.engine().abilities().hub.rooms().count()
     }
 
     /// Reads a plugin's file again; none where there is no such plugin.

@@ -40,6 +40,11 @@ impl Passed {
         self.0 |= 1 << position;
     }
 
+    /// Without the handler: its answer was no good, so for it there never was a connection.
+    pub fn gates(self) -> Self {
+        Self(self.0 & !(1 << HANDLER))
+    }
+
     fn has(self, position: usize) -> bool {
         self.0 & (1 << position) != 0
     }
@@ -184,7 +189,7 @@ impl Chain {
         let mut kept = kept;
         loop {
             match self.inwards(self.begin(subject, kept), &message).await {
-                (transaction, Ok(verdict)) => return ended(transaction, verdict),
+                (transaction, Ok(verdict)) => return ended(transaction.settle(), verdict),
                 (transaction, Err(fault)) => {
                     kept = transaction.undo();
                     if !self.recovers(&fault, subject) {
@@ -228,7 +233,7 @@ impl Chain {
         loop {
             let way = (&message, room.as_deref());
             match self.outwards(self.begin(subject, kept), way, reach).await {
-                (transaction, Ok(verdict)) => return ended(transaction, verdict),
+                (transaction, Ok(verdict)) => return ended(transaction.settle(), verdict),
                 (transaction, Err(fault)) => {
                     kept = transaction.undo();
                     if !self.recovers(&fault, subject) {
@@ -312,8 +317,7 @@ impl Chain {
     }
 }
 
-fn ended(transaction: Box<Transaction>, verdict: Verdict) -> Ended<Verdict> {
-    let (kept, effects) = transaction.settle();
+fn ended((kept, effects): (Kept, Vec<Effect>), verdict: Verdict) -> Ended<Verdict> {
     Ended { kept, effects, outcome: Some(verdict) }
 }
 

@@ -1,7 +1,7 @@
 //! The engine: WebAssembly components as plugins.
 //!
 //! The only door to wasmtime. Files become generations ([`compile`]), generations become instances ([`instance`]),
-//! workers lease those from their pools ([`pool`]), and what guests call comes back through [`imports`].
+//! workers lease those from their pools ([`pool`]), and what guests call comes back through `imports`.
 //! Input: plugin files and events; output: replies, transactions and faults.
 //! Invariant: nothing of wasmtime is seen outside of this folder.
 

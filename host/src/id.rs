@@ -12,7 +12,7 @@ const SERIAL_BITS: u32 = 35;
 /// Bits that name the worker. The 10 bits above them name the server; they are 0 until there are several.
 const WORKER_BITS: u32 = 8;
 
-/// The most workers that one server can have: what [`WORKER_BITS`] can name.
+/// The most workers that one server can have: what `WORKER_BITS` can name.
 pub const MAX_WORKERS: usize = 1 << WORKER_BITS;
 
 /// Which worker of this server: an index into the list of workers.

@@ -12,6 +12,9 @@ use crate::path::pattern::Pattern;
 /// Which route: an index into the list of all.
 pub type RouteIndex = usize;
 
+/// What a pattern captured, decoded: names and values in the pattern's order.
+pub type Captures = Vec<(String, String)>;
+
 /// A route as the server uses it.
 #[derive(Debug)]
 pub struct Route {
@@ -56,7 +59,7 @@ impl Routes {
     }
 
     /// The route of a normalized path, with its decoded captures.
-    pub fn find(&self, path: &str) -> Option<(&Arc<Route>, Vec<(String, String)>)> {
+    pub fn find(&self, path: &str) -> Option<(&Arc<Route>, Captures)> {
         let found = self.matcher.at(path).ok()?;
         found.value.iter().find_map(|index| {
             let route = &self.routes[*index];

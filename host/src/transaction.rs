@@ -55,13 +55,13 @@ impl Transaction {
     }
 
     /// Ends the event well: what is kept, with the event's writes, and what is still to be done.
-    pub fn settle(mut self: Box<Self>) -> (Kept, Vec<Effect>) {
+    pub fn settle(mut self) -> (Kept, Vec<Effect>) {
         self.kept.state.commit(self.draft);
         (self.kept, self.effects)
     }
 
     /// Ends the event as if it had never begun.
-    pub fn undo(self: Box<Self>) -> Kept {
+    pub fn undo(self) -> Kept {
         self.kept
     }
 

@@ -7,9 +7,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::program::Program;
+use crate::program::{PATIENCE, Program};
 use crate::project::Project;
-use crate::switchboard::{Server, repository};
+use crate::switchboard::{Server, repository, target};
 use crate::tools;
 
 /// A file that the tabs are pictured in, for the README.
@@ -35,13 +35,20 @@ impl Browser {
     fn open(address: SocketAddr) -> Option<Self> {
         let chromium = tools::chromium()?;
         let mut script = tools::node("chat.mjs", "playwright-core")?;
-        Some(Self { program: Program::start(script.arg(chromium).arg(format!("http://{address}"))) })
+        // What a browser that is killed leaves behind goes at the next run.
+        let scratch = target().join("outside/browser");
+        let _ = fs::remove_dir_all(&scratch);
+        fs::create_dir_all(&scratch).expect("the target folder can be written");
+        script.env("TMPDIR", scratch).arg(chromium).arg(format!("http://{address}"));
+        Some(Self { program: Program::start(&mut script) })
     }
 
     /// Has the script do something, and fails if it cannot.
     fn must(&mut self, action: &[&str]) {
         self.program.tell(&serde_json::to_string(action).expect("texts have no error"));
-        assert_eq!(self.program.expect("done: "), "done: well", "{action:?}");
+        // The script has a deadline of its own for each action, and says more.
+        let answer = self.program.expect_within("done: ", 2 * PATIENCE);
+        assert_eq!(answer, "done: well", "{action:?}");
     }
 
     /// One says something, and both hear this of it.
@@ -96,6 +103,7 @@ fn an_open_chat_lives_through_an_edit_a_compile_error_and_a_crash() {
         browser.must(&["isShown", user, "connected"]);
     }
     browser.talk("bob", "Back Again", "back again");
+    assert_eq!(browser.program.finish().code, Some(0), "the browser closes");
 }
 
 /// The chat example as somebody would begin with it: the plugin copied into a crate of its own.

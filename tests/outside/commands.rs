@@ -2,12 +2,13 @@
 //!
 //! Whatever is wrong is one sentence on stderr with the file, the line and the key, or the plugin, and what would be right.
 
+use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
 use crate::program::Finished;
 use crate::project::Project;
-use crate::switchboard::{bare, example, repository, run, switchboard};
+use crate::switchboard::{bare, example, example_component, repository, run, switchboard};
 
 const PLUGIN: &str = "[plugins.echo]\npath = 'echo.wasm'\n";
 const ROUTE: &str = "[[route]]\npath = '/ws'\nhandler = 'echo'\n";
@@ -111,6 +112,15 @@ fn a_bad_address_on_the_line_is_named_with_a_good_one() {
 }
 
 #[test]
+fn a_configuration_that_serves_nothing_is_refused() {
+    let project = Project::new("serves_nothing");
+    project.write("switchboard.toml", "[server]\nworkers = 1\n");
+    let file = project.path("switchboard.toml");
+    let told = "there is no [[route]] and no [[static]], so nothing would be served";
+    assert_eq!(refused(project.folder()), format!("{}: {told}", file.display()));
+}
+
+#[test]
 fn an_address_in_use_is_said_with_the_ways_out() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = taken.local_addr().expect("it is bound").to_string();
@@ -134,11 +144,10 @@ fn check_prints_each_route_with_its_chain() {
 #[test]
 fn check_leaves_nothing_behind() {
     let project = Project::new("check_leaves");
-    let component = example("echo").join("../../target/guests/wasm32-wasip2/guest/echo.wasm");
-    project.write("echo.wasm", std::fs::read(component).expect("the example was built"));
+    project.write("echo.wasm", fs::read(example_component("echo")).expect("the example was built"));
     project.write("switchboard.toml", format!("{PLUGIN}{ROUTE}"));
     assert_eq!(run(&mut switchboard("check", project.folder())).code, Some(0));
-    let left: Vec<_> = std::fs::read_dir(project.folder()).expect("it is there").flatten().collect();
+    let left: Vec<_> = fs::read_dir(project.folder()).expect("it is there").flatten().collect();
     assert_eq!(left.len(), 2, "{left:?}");
 }
 

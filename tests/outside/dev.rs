@@ -7,7 +7,7 @@ use std::fs;
 
 use crate::client::Client;
 use crate::project::Project;
-use crate::switchboard::{Server, run, switchboard};
+use crate::switchboard::{Server, example_component, run, switchboard};
 
 /// A handler that answers with this word in front.
 fn source(word: &str) -> String {
@@ -68,11 +68,20 @@ fn a_compile_error_is_shown_and_the_old_code_goes_on() {
 
 #[test]
 fn a_component_that_is_deleted_and_made_again_is_picked_up() {
-    let (project, mut server, mut client) = start("dev_delete");
+    let project = Project::with_plugin("dev_delete", &source("one"));
+    let configured = fs::read_to_string(project.path("switchboard.toml")).expect("it was written");
+    project.write("switchboard.toml", configured + "\n[plugins.sign]\npath = 'sign.wasm'\n");
+    project.write("sign.wasm", fs::read(example_component("echo")).expect("the example was built"));
+    let mut server = Server::dev(project.folder());
+    let mut client = Client::connect(server.address, "/ws");
     let one = fs::read(project.component()).expect("it was built");
     project.write("src/lib.rs", source("two"));
     server.program.expect("reloaded");
+
     fs::remove_file(project.component()).expect("it was built");
+    // Once a later change of another file was seen, the deletion was seen too.
+    project.write("sign.wasm", &one);
+    server.program.expect("reloaded");
     assert_eq!(client.ask("hi"), "two hi");
     fs::write(project.component(), one).expect("its folder is there");
     server.program.expect("reloaded");

@@ -1,28 +1,35 @@
 //! Plugin files that are not what they should be: each is refused with the plugin's name, the file, and what would be right.
 //!
-//! The components are written by hand as text; a server that is to start with one has no other that could stand in.
+//! What is wrong is made from the echo, byte for byte, or built. No server has run in these folders, so none has a
+//! component from before that could stand in.
 
 use std::fs;
 
 use crate::commands::refused;
 use crate::project::Project;
-use crate::switchboard::{example, run, switchboard};
+use crate::switchboard::{example_component, repository, run, switchboard};
 
-/// A component whose handler has functions of the right names and of other types.
-const OTHER_TYPES: &str = r#"(component
-  (core module $code (func (export "f")))
-  (core instance $code (instantiate $code))
-  (func $f (canon lift (core func $code "f")))
-  (instance $handler (export "on-connect" (func $f)) (export "on-message" (func $f)) (export "on-disconnect" (func $f)))
-  (export "switchboard:ws/handler@0.1.0" (instance $handler)))"#;
+/// The smallest component: the eight bytes that all begin with.
+const BARE: &[u8] = b"\0asm\x0d\0\x01\0";
+/// The smallest core module.
+const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
-/// As `cargo build` makes it of a program instead of a library.
-const PROGRAM: &str = r#"(component
-  (core module $code (func (export "f")))
-  (core instance $code (instantiate $code))
-  (func $f (canon lift (core func $code "f")))
-  (instance $run (export "run" (func $f)))
-  (export "wasi:cli/run@0.2.0" (instance $run)))"#;
+/// A plugin that was built against another draft of the contract: its functions have the same names and take nothing.
+const OTHER_DRAFT: &str = "wit_bindgen::generate!({ inline: \"
+    package switchboard:ws@0.1.0;
+    interface handler { on-connect: func(); on-message: func(); on-disconnect: func(); }
+    world plugin { export handler; }
+\" });
+
+struct Own;
+
+impl exports::switchboard::ws::handler::Guest for Own {
+    fn on_connect() {}
+    fn on_message() {}
+    fn on_disconnect() {}
+}
+export!(Own);
+";
 
 /// A project whose handler is a file that holds this.
 fn project(name: &str, plugin: impl AsRef<[u8]>) -> Project {
@@ -40,8 +47,16 @@ fn complaint(project: &Project) -> String {
     said.strip_prefix(&place).unwrap_or_else(|| panic!("`{said}` does not begin with `{place}`")).to_owned()
 }
 
-fn complaint_about(name: &str, component: &str) -> String {
-    complaint(&project(name, wat::parse_str(component).expect("the text is right")))
+/// The echo with one name in it replaced by another of the same length, which leaves a component that is valid.
+fn renamed(old: &str, new: &str) -> Vec<u8> {
+    assert_eq!(old.len(), new.len(), "{old} and {new}");
+    let mut bytes = fs::read(example_component("echo")).expect("the example was built");
+    let places: Vec<_> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(old.as_bytes())).collect();
+    assert!(!places.is_empty(), "the echo holds no {old}");
+    for at in places {
+        bytes[at..at + new.len()].copy_from_slice(new.as_bytes());
+    }
+    bytes
 }
 
 #[test]
@@ -68,14 +83,13 @@ fn no_webassembly() {
 
 #[test]
 fn a_core_module() {
-    let module = wat::parse_str("(module)").expect("the text is right");
-    let said = complaint(&project("plugin_core", module));
+    let said = complaint(&project("plugin_core", MODULE));
     assert_eq!(said, "is a core module, not a component; build it for the target wasm32-wasip2");
 }
 
 #[test]
 fn a_file_that_is_not_whole() {
-    let whole = wat::parse_str(PROGRAM).expect("the text is right");
+    let whole = fs::read(example_component("echo")).expect("the example was built");
     let said = complaint(&project("plugin_half", &whole[..whole.len() / 2]));
     assert!(said.starts_with("does not compile, it may be damaged or incomplete: "), "{said}");
 }
@@ -83,13 +97,19 @@ fn a_file_that_is_not_whole() {
 #[test]
 fn a_component_of_another_world() {
     let needed = "is used as a route's handler, but exports nothing of switchboard:ws; it must export handler";
-    assert_eq!(complaint_about("plugin_bare", "(component)"), needed);
-    assert_eq!(complaint_about("plugin_program", PROGRAM), needed);
+    assert_eq!(complaint(&project("plugin_bare", BARE)), needed);
+}
+
+#[test]
+fn middleware_as_a_handler() {
+    let log = fs::read(example_component("log")).expect("the example was built");
+    let said = complaint(&project("plugin_log", log));
+    assert_eq!(said, "is used as a route's handler, but exports gate, inbound, outbound; it must export handler");
 }
 
 #[test]
 fn a_handler_as_middleware() {
-    let project = project("plugin_role", fs::read(echo()).expect("the example was built"));
+    let project = project("plugin_role", fs::read(example_component("echo")).expect("the example was built"));
     project.replace("switchboard.toml", "handler = 'own'\n", "handler = 'own'\nmiddleware = ['own']\n");
     assert_eq!(
         complaint(&project),
@@ -99,27 +119,34 @@ fn a_handler_as_middleware() {
 
 #[test]
 fn a_version_of_the_contract_that_this_host_does_not_have() {
-    for (name, component, interface) in [
-        ("plugin_import_version", r#"(import "switchboard:ws/connections@0.2.0" (instance))"#, "connections"),
-        ("plugin_export_version", r#"(instance $i) (export "switchboard:ws/handler@0.2.0" (instance $i))"#, "handler"),
-    ] {
-        let said = complaint_about(name, &format!("(component {component})"));
-        let advice = "which this host does not have; rebuild it against switchboard:ws@0.1.0";
-        assert_eq!(said, format!("uses switchboard:ws/{interface}@0.2.0, {advice}"));
+    for (name, interface) in [("plugin_import_version", "connections"), ("plugin_export_version", "handler")] {
+        let [old, new] = ["0.1.0", "0.2.0"].map(|version| format!("switchboard:ws/{interface}@{version}"));
+        let said = complaint(&project(name, renamed(&old, &new)));
+        assert_eq!(said, format!("uses {new}, which this host does not have; rebuild it against switchboard:ws@0.1.0"));
     }
 }
 
 #[test]
 fn an_import_that_nobody_offers_is_named() {
-    let import = r#"(component (import "acme:db/query@1.0.0" (instance (export "run" (func)))))"#;
-    let said = complaint_about("plugin_import", import);
+    let said =
+        complaint(&project("plugin_import", renamed("switchboard:ws/connections", "someone-else:ws/connection")));
     let offer = "does not fit this host, which offers switchboard:ws@0.1.0, WASI 0.2 and wasi:config: ";
-    assert!(said.starts_with(offer) && said.contains("`acme:db/query@1.0.0`") && said.contains("`run`"), "{said}");
+    assert!(said.starts_with(offer) && said.contains("`someone-else:ws/connection@0.1.0`"), "{said}");
 }
 
 #[test]
 fn exports_of_other_types() {
-    let said = complaint_about("plugin_types", OTHER_TYPES);
+    let project = Project::with_plugin("plugin_draft", OTHER_DRAFT);
+    let sdk = format!("switchboard-sdk = {{ path = '{}' }}", repository().join("guest-sdk").display());
+    project.replace(
+        "Cargo.toml",
+        &sdk,
+        "wit-bindgen = { version = '*', default-features = false, features = ['macros', 'realloc'] }",
+    );
+    let built = run(&mut switchboard("build", project.folder()));
+    assert_eq!(built.code, Some(0), "{}", built.stderr);
+    let said = refused(project.folder());
+    assert!(said.starts_with("plugin plugin_draft: "), "{said}");
     assert!(said.contains("its exports have other types than those of switchboard:ws@0.1.0: "), "{said}");
 }
 
@@ -146,10 +173,6 @@ export!(Waits);
     let check = run(&mut switchboard("check", project.folder()));
     let warning =
         |interface| format!("warning: plugin plugin_waits: `{interface}` is not supported by this host yet\n");
-    let told = format!("/ws  plugin_waits\n{}{}", warning("store"), warning("timers"));
-    assert_eq!((check.code, check.stdout), (Some(0), told));
-}
-
-fn echo() -> std::path::PathBuf {
-    example("echo").join("../../target/guests/wasm32-wasip2/guest/echo.wasm")
+    let told = format!("{}{}", warning("store"), warning("timers"));
+    assert_eq!((check.code, check.stdout, check.stderr), (Some(0), "/ws  plugin_waits\n".to_owned(), told));
 }

@@ -70,6 +70,12 @@ pub fn example(name: &str) -> PathBuf {
     repository().join("examples").join(name)
 }
 
+/// The component of an example's plugin.
+pub fn example_component(plugin: &str) -> PathBuf {
+    example("echo");
+    repository().join(format!("target/guests/wasm32-wasip2/guest/{plugin}.wasm"))
+}
+
 fn build_example(name: &str) {
     let folder = repository().join("examples").join(name);
     let built = Program::start(&mut switchboard("build", &folder)).finish_within(PATIENCE_WITH_BUILDS);
@@ -98,7 +104,8 @@ fn binary() -> &'static Path {
     BINARY.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "switchboard", "--target-dir"]).arg(target());
+        // Without `--package`, since the dependencies would be compiled once more with fewer features.
+        build.args(["build", "--quiet", "--bin", "switchboard", "--target-dir"]).arg(target());
         if profile().ends_with("release") {
             build.arg("--release");
         }

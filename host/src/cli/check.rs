@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::app::{Loaded, Options};
 use crate::config::Config;
@@ -30,10 +30,7 @@ pub fn run(config: &Config) -> Result<()> {
         }
     }
     for line in &unsupported {
-        println!("warning: {line}");
-    }
-    if config.routes.is_empty() {
-        bail!("{}: there is no [[route]], so nothing would be served", config.file.display());
+        eprintln!("warning: {line}");
     }
     Ok(())
 }

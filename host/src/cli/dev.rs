@@ -30,7 +30,7 @@ pub fn run(config: &Config) -> Result<()> {
     let (sender, changes) = channel();
     // Before the first build, so that no edit falls between what is built and what is watched.
     let _watcher = watch(&sources, sender).context("the sources cannot be watched")?;
-    build::all(config)?;
+    build_all(config, &sources, &changes)?;
     let options = Options { reuse: Reuse::Never, ..Options::default() };
     let mut app = App::start(config, &options)?;
     serve::announce(&app);
@@ -40,6 +40,19 @@ pub fn run(config: &Config) -> Result<()> {
     });
     serve::wait_for_signal()?;
     app.stop();
+    Ok(())
+}
+
+/// The first build of everything. Where it fails and an edit can mend it, the next edit is waited for.
+fn build_all(config: &Config, sources: &[Source], changes: &Receiver<PathBuf>) -> Result<()> {
+    while let Err(error) = build::all(config) {
+        if sources.is_empty() {
+            return Err(error);
+        }
+        tracing::error!("{error:#}; waiting for a change of its source");
+        while changes.recv().is_ok_and(|path| affected(sources, &path).is_empty()) {}
+        while changes.recv_timeout(QUIET).is_ok() {}
+    }
     Ok(())
 }
 

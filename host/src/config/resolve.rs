@@ -59,9 +59,9 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     let mut resolver = Resolver { text, folder, plugins, routes, shapes, names, problems };
     let server = raw.server;
     resolver.plugins(raw.plugins);
-    let mut scope = Scope::default();
-    scope.middleware = resolver.middleware(&raw.middleware);
-    scope.origins = resolver.origins(&Scope::default(), raw.origins.as_deref());
+    let middleware = resolver.middleware(&raw.middleware);
+    let origins = resolver.origins(&Scope::default(), raw.origins.as_deref());
+    let scope = Scope { middleware, origins, ..Scope::default() };
     resolver.level(raw.router, raw.route, &scope);
     let statics = raw.statics.iter().map(|entry| resolver.static_files(entry)).collect();
     let (listen, workers, limits) = resolver.server(&server);

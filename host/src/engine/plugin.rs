@@ -5,7 +5,7 @@
 //! Invariant: a plugin always has a current generation; a rejected one is never current again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -15,16 +15,24 @@ use super::generation::{Generation, Trial};
 pub struct Plugin {
     name: Arc<str>,
     current: ArcSwap<Generation>,
-    /// What takes over again if the current one's first event faults.
-    previous: Mutex<Option<Arc<Generation>>>,
+    past: Mutex<Past>,
     numbers: AtomicU64,
+}
+
+/// What came before the current generation.
+#[derive(Default)]
+struct Past {
+    /// What takes over again if the current one's first event faults.
+    before: Option<Arc<Generation>>,
+    /// The number of the generation that was rejected last.
+    rejected: Option<u64>,
 }
 
 impl Plugin {
     /// A plugin with its first generation.
     pub fn new(name: Arc<str>, first: Generation) -> Self {
         let numbers = AtomicU64::new(first.identity.generation + 1);
-        Self { name, current: ArcSwap::from_pointee(first), previous: Mutex::default(), numbers }
+        Self { name, current: ArcSwap::from_pointee(first), past: Mutex::default(), numbers }
     }
 
     /// Its name in the configuration.
@@ -42,35 +50,33 @@ impl Plugin {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Makes a generation the current one. The one before stays at hand.
+    /// Makes a generation the current one. The one before stays at hand, unless no event has shown yet that it works.
     pub fn swap(&self, next: Arc<Generation>) {
-        let mut previous = self.lock();
-        *previous = Some(self.current.swap(next));
+        let mut past = self.lock();
+        let before = self.current.swap(next);
+        if past.before.is_none() || before.trial() == Trial::Proven {
+            past.before = Some(before);
+        }
     }
 
     /// Called when this generation faulted: whether the event can be run again, on another generation. On its very first
-    /// event a new generation is rejected, and the one before takes over.
+    /// event a new generation is rejected, and the one before takes over. Other events of it that ran at the same time are
+    /// run again as well.
     pub fn fall_back(&self, number: u64) -> bool {
-        let mut previous = self.lock();
+        let mut past = self.lock();
         let current = self.current.load_full();
-        if current.identity.generation != number {
-            // Another event of the same generation faulted before this one.
-            return previous.as_ref().is_some_and(|last| is_rejected(last, number));
+        if past.rejected == Some(number) || current.identity.generation != number {
+            return past.rejected == Some(number);
         }
-        let Some(before) = previous.clone() else { return false };
-        if before.trial() == Trial::Rejected || !current.settle(Trial::Rejected) {
+        if past.before.is_none() || !current.settle(Trial::Rejected) {
             return false;
         }
-        self.current.store(before);
-        *previous = Some(current);
+        past.rejected = Some(number);
+        past.before.take().into_iter().for_each(|before| self.current.store(before));
         true
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Generation>>> {
-        self.previous.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn is_rejected(generation: &Generation, number: u64) -> bool {
-    generation.identity.generation == number && generation.trial() == Trial::Rejected
 }

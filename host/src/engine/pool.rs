@@ -58,10 +58,10 @@ impl Pool {
         };
         self.activity.begin();
         let mut lease = Lease { pool: self, instance: None, _turn: turn };
-        let generation = self.plugin.current();
-        lease.instance = match self.take_idle(&generation) {
+        let idle = self.take_idle(&self.plugin.current());
+        lease.instance = match idle {
             Some(instance) => Some(instance),
-            None => Some(self.create(&generation).await?),
+            None => Some(self.create().await?),
         };
         Ok(lease)
     }
@@ -87,9 +87,10 @@ impl Pool {
         None
     }
 
-    async fn create(&self, generation: &Arc<Generation>) -> Result<Box<Instance>, Box<Fault>> {
+    async fn create(&self) -> Result<Box<Instance>, Box<Fault>> {
+        let generation = self.plugin.current().clone();
         // Boxed, since it is rare and large, and every idle connection would have room for it.
-        let instance = Box::pin(Instance::create(&self.engine, generation)).await?;
+        let instance = Box::pin(Instance::create(&self.engine, &generation)).await?;
         self.engine.abilities().metrics.instances.inc();
         Ok(instance)
     }

@@ -106,8 +106,8 @@ impl Received {
         self.queue.try_recv().ok().map(|envelope| envelope.mail)
     }
 
-    /// How much is there.
-    pub fn len(&self) -> usize {
+    /// How much mail is there.
+    pub fn waiting(&self) -> usize {
         self.queue.len()
     }
 }

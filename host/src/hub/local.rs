@@ -111,7 +111,7 @@ impl LocalHub {
 
     /// Delivers all mail that is there now, so that a commit sees its own publish delivered before its next effect.
     pub fn work_off(&self) {
-        let waiting = self.inbox.borrow().len();
+        let waiting = self.inbox.borrow().waiting();
         for _ in 0..waiting {
             let next = self.inbox.borrow_mut().ready();
             let Some(mail) = next else { return };

@@ -79,7 +79,7 @@ impl Rooms {
     }
 
     /// How many rooms have members, implicit ones included.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.read().len()
     }
 

@@ -29,7 +29,7 @@ use crate::hub::commit::Commit;
 use crate::hub::mailbox::{Bounds, Mailbox};
 use crate::id::TenantId;
 use crate::message::{CloseFrame, close};
-use crate::routes::Route;
+use crate::routes::{Captures, Route};
 
 /// The largest body of a guest's response.
 const MAX_BODY: usize = 64 * 1024;
@@ -55,7 +55,7 @@ pub struct Target<'a> {
     /// The normalized path.
     pub path: &'a str,
     /// What the pattern captured.
-    pub params: Vec<(String, String)>,
+    pub params: Captures,
     /// "ip:port" of the client.
     pub peer: String,
 }
@@ -136,7 +136,8 @@ impl Opening {
                 if let Some((plugin, reason)) = reason {
                     self.report(&plugin, &reason);
                 }
-                self.refuse(Connected { admission: Admission::Fault, ..connected }).await;
+                let passed = connected.passed.gates();
+                self.refuse(Connected { admission: Admission::Fault, passed, ..connected }).await;
                 Err(Refusal::Fault)
             }
         }

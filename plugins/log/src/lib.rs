@@ -1,7 +1,7 @@
 //! Middleware that writes a line for every connection and message, and changes none: a gate and a filter both ways.
 //!
 //! Use it anywhere in a chain, also more than once under several labels: the lines then show the order of the onion. A line
-//! has the connection and the size of the message as fields, not its content.
+//! has the size of the message as a field, not its content; whose connection it is, the host adds itself.
 //!
 //! Configuration: `label`, put in front of every line. `contents = "true"` adds the text of messages, at most 120
 //! characters of it; think of who reads the log before you turn that on.
@@ -29,34 +29,34 @@ impl Default for Log {
 }
 
 impl Gate for Log {
-    fn connect(&self, connection: &Connection, request: &Request) -> Result<Pass, Refusal> {
+    fn connect(&self, _: &Connection, request: &Request) -> Result<Pass, Refusal> {
         // The path and not the query, which may hold a token.
-        self.write("connect", connection, &[("path", request.path()), ("peer", request.peer())]);
+        self.write("connect", &[("path", request.path()), ("peer", request.peer())]);
         Ok(Pass::new())
     }
 
-    fn disconnect(&self, connection: &Connection, close: &Close) -> Result<(), Close> {
-        self.write("disconnect", connection, &[("close", &close.to_string())]);
+    fn disconnect(&self, _: &Connection, close: &Close) -> Result<(), Close> {
+        self.write("disconnect", &[("close", &close.to_string())]);
         Ok(())
     }
 }
 
 impl Inbound for Log {
-    fn message(&self, connection: &Connection, message: &Message) -> Result<Verdict, Close> {
-        self.write_message("in", connection, message, None);
+    fn message(&self, _: &Connection, message: &Message) -> Result<Verdict, Close> {
+        self.write_message("in", message, None);
         Ok(Verdict::Pass)
     }
 }
 
 impl Outbound for Log {
-    fn message(&self, connection: &Connection, message: &Message, origin: Option<&Origin>) -> Result<Verdict, Close> {
-        self.write_message("out", connection, message, origin.map(|origin| origin.room.as_str()));
+    fn message(&self, _: &Connection, message: &Message, origin: Option<&Origin>) -> Result<Verdict, Close> {
+        self.write_message("out", message, origin.map(|origin| origin.room.as_str()));
         Ok(Verdict::Pass)
     }
 }
 
 impl Log {
-    fn write_message(&self, event: &str, connection: &Connection, message: &Message, room: Option<&str>) {
+    fn write_message(&self, event: &str, message: &Message, room: Option<&str>) {
         if !log::enabled(Level::Info) {
             return;
         }
@@ -66,13 +66,11 @@ impl Log {
         let mut fields = vec![("kind", kind), ("bytes", size.as_str())];
         fields.extend(room.map(|room| ("room", room)));
         fields.extend(shown.map(|text| ("text", text)));
-        self.write(event, connection, &fields);
+        self.write(event, &fields);
     }
 
-    fn write(&self, event: &str, connection: &Connection, fields: &[(&str, &str)]) {
-        let id = connection.id().to_string();
-        let fields: Vec<(&str, &str)> = [("connection", id.as_str())].iter().chain(fields).copied().collect();
-        log::write(Level::Info, format_args!("{}{event}", self.label), &fields);
+    fn write(&self, event: &str, fields: &[(&str, &str)]) {
+        log::write(Level::Info, format_args!("{}{event}", self.label), fields);
     }
 }
 
@@ -98,10 +96,10 @@ mod tests {
         assert_eq!(ann.outbound_from::<Log>(vec![1, 2], &origin), Verdict::Pass);
         ann.disconnect_gate::<Log>(Close::going_away("bye"));
         let lines = [
-            "info: outer connect connection=1 path=/ws peer=127.0.0.1:50000",
-            "info: outer in connection=1 kind=text bytes=5",
-            "info: outer out connection=1 kind=binary bytes=2 room=lobby",
-            "info: outer disconnect connection=1 close=1001 \"bye\"",
+            "info: outer connect path=/ws peer=127.0.0.1:50000",
+            "info: outer in kind=text bytes=5",
+            "info: outer out kind=binary bytes=2 room=lobby",
+            "info: outer disconnect close=1001 \"bye\"",
         ];
         assert_eq!(host.take_log(), lines);
     }
@@ -110,7 +108,7 @@ mod tests {
     fn contents_are_shown_where_so_configured_and_cut_at_a_character() {
         let host = FakeHost::new().config("contents", "true");
         host.connection("/ws").inbound::<Log>("é".repeat(200));
-        let line = format!("info: in connection=1 kind=text bytes=400 text={}", "é".repeat(120));
+        let line = format!("info: in kind=text bytes=400 text={}", "é".repeat(120));
         assert_eq!(host.take_log(), [line]);
     }
 }

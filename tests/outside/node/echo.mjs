@@ -63,6 +63,17 @@ async function aByteTooManyCloses() {
   }
 }
 
+async function theLimitCountsForFragmentsTogether() {
+  const { socket, next } = await open();
+  const closed = closeOf(socket);
+  for (const [length, rest] of [[LIMIT - 1, 1], [LIMIT - 1, 2]]) {
+    socket.send("x".repeat(length), { fin: false });
+    socket.send("y".repeat(rest), { fin: true });
+    if (length + rest <= LIMIT) expect("the echo of fragments", (await next())[0].length, LIMIT);
+  }
+  expect("the close after fragments over the limit", (await closed).split(" ")[0], "1009");
+}
+
 async function aPingIsAnswered() {
   const { socket } = await open();
   const answer = once(socket, "pong");
@@ -96,6 +107,7 @@ async function manyMessagesComeBackInOrder() {
 const CHECKS = [
   messagesComeBack,
   aByteTooManyCloses,
+  theLimitCountsForFragmentsTogether,
   aPingIsAnswered,
   closesAreAnsweredWithTheirOwnCode,
   anOfferedSubprotocolIsLeft,
