@@ -121,3 +121,20 @@ async fn a21_messages_come_before_the_close_and_nothing_is_heard_after_it() {
     observer.expect_text("left 1000 \"done\"").await;
     assert!(server.log().records().iter().all(|record| !record.message.contains("late")));
 }
+
+#[tokio::test]
+async fn mail_is_written_while_an_event_waits_and_the_next_message_is_held() {
+    let server = serving_within("event-cpu-ms = 60000\nevent-wall-ms = 60000", "puppet");
+    let (mut ann, mut bob) = (server.connect("/ws").await, server.connect("/ws").await);
+    ann.send("join lobby\nsend here").await;
+    ann.expect_text("here").await;
+    ann.send("await go\nsend waited").await;
+    ann.send("send after").await;
+    for text in ["one", "two"] {
+        bob.send(&format!("publish lobby {text}")).await;
+        ann.expect_text(text).await;
+    }
+    bob.send("join go").await;
+    ann.expect_text("waited").await;
+    ann.expect_text("after").await;
+}

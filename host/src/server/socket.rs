@@ -60,8 +60,10 @@ pub struct Socket {
     unflushed: bool,
     /// Messages read since the last flush.
     since_flush: usize,
-    /// What happened while an event was running; it is told when the event has ended.
-    held: Option<Happening>,
+    /// What came of writing while an event was running; it is told when the event has ended.
+    held_out: Option<Happening>,
+    /// What was read while an event was running: one thing, then no more is read.
+    held_in: Option<Happening>,
     told_stuck: bool,
     messages_out: Counter,
 }
@@ -78,7 +80,7 @@ impl Socket {
         let part = read_already.to_vec();
         let ws = WebSocketStream::from_partially_read(stream, part, Role::Server, Some(config)).await;
         let messages_out = metrics.messages_out.clone();
-        Self { ws, unflushed: false, since_flush: 0, held: None, told_stuck: false, messages_out }
+        Self { ws, unflushed: false, since_flush: 0, held_out: None, held_in: None, told_stuck: false, messages_out }
     }
 
     /// Waits for the next thing to happen, writing meanwhile. `filtered` says whether guests have to see what goes out
@@ -98,11 +100,7 @@ impl Socket {
             if let Poll::Ready(ended) = event.as_mut().poll(cx) {
                 return Poll::Ready(ended);
             }
-            if self.held.is_none()
-                && let Poll::Ready(happening) = self.poll(cx, mailbox, filtered)
-            {
-                self.held = Some(happening);
-            }
+            self.poll_aside(cx, mailbox, filtered);
             Poll::Pending
         })
         .await
@@ -115,7 +113,7 @@ impl Socket {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, mailbox: &Mailbox, filtered: &impl Fn(usize) -> bool) -> Poll<Happening> {
-        if let Some(held) = self.held.take() {
+        if let Some(held) = self.held_out.take().or_else(|| self.held_in.take()) {
             return Poll::Ready(held);
         }
         if self.since_flush >= MESSAGES_PER_FLUSH {
@@ -126,13 +124,30 @@ impl Socket {
         if let Poll::Ready(happening) = self.poll_write(cx, mailbox, filtered) {
             return Poll::Ready(happening);
         }
-        if !mailbox.is_half_full()
-            && !mailbox.is_closing()
+        if may_read(mailbox)
             && let Poll::Ready(happening) = self.poll_read(cx)
         {
             return Poll::Ready(happening);
         }
         self.poll_flush(cx)
+    }
+
+    /// What goes on beside an event that waits: mail is written up to what needs an event itself, and one message is read.
+    fn poll_aside(&mut self, cx: &mut Context<'_>, mailbox: &Mailbox, filtered: &impl Fn(usize) -> bool) {
+        if self.held_out.is_none()
+            && let Poll::Ready(happening) = self.poll_write(cx, mailbox, filtered)
+        {
+            self.held_out = Some(happening);
+        }
+        if self.held_in.is_none()
+            && may_read(mailbox)
+            && let Poll::Ready(happening) = self.poll_read(cx)
+        {
+            self.held_in = Some(happening);
+        }
+        if let Poll::Ready(lost) = self.poll_flush(cx) {
+            self.held_out = Some(lost);
+        }
     }
 
     /// Hands the library what waits, as far as it takes it.
@@ -226,6 +241,11 @@ impl Socket {
         let mut discarded = [0; 1024];
         while matches!(stream.read(&mut discarded).await, Ok(read) if read > 0) {}
     }
+}
+
+/// Backpressure: a peer that does not read is not read from, and after a close nothing more is wanted.
+fn may_read(mailbox: &Mailbox) -> bool {
+    !mailbox.is_half_full() && !mailbox.is_closing()
 }
 
 fn lower(message: Message) -> wire::Message {

@@ -55,6 +55,7 @@ fn ask(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
         "leave" => connection.leave(rest),
         "count" => say(connection, format!("{rest} has {}", Room::named(rest).count()?)),
         "members" => members(connection, rest),
+        "await" => await_room(rest),
         "set" => connection.set_state(split(rest).0, split(rest).1),
         "get" => get(connection, rest),
         "repeat" => repeat(connection, rest),
@@ -107,6 +108,14 @@ fn repeat(connection: &Connection, rest: &str) -> Result<(), Failure> {
 
 /// What no plugin should do. Not inlined, so that backtraces show it.
 #[inline(never)]
+/// Runs on until somebody is in the room: an event that waits, and is well all the same.
+fn await_room(room: &str) -> Result<(), Failure> {
+    while Room::named(room).count()? == 0 {
+        std::hint::spin_loop();
+    }
+    Ok(())
+}
+
 fn misbehave(verb: &str, rest: &str) -> Result<(), Failure> {
     match verb {
         "trap" => panic!("{rest}"),
