@@ -24,8 +24,8 @@ pub struct Plugin {
 struct Past {
     /// What takes over again if the current one's first event faults.
     before: Option<Arc<Generation>>,
-    /// The number of the generation that was rejected last.
-    rejected: Option<u64>,
+    /// The generation that was rejected last.
+    rejected: Option<Arc<Generation>>,
 }
 
 impl Plugin {
@@ -65,15 +65,20 @@ impl Plugin {
     pub fn fall_back(&self, number: u64) -> bool {
         let mut past = self.lock();
         let current = self.current.load_full();
-        if past.rejected == Some(number) || current.identity.generation != number {
-            return past.rejected == Some(number);
+        if current.identity.generation != number {
+            return past.rejected.as_ref().is_some_and(|rejected| rejected.identity.generation == number);
         }
         if past.before.is_none() || !current.settle(Trial::Rejected) {
             return false;
         }
-        past.rejected = Some(number);
         past.before.take().into_iter().for_each(|before| self.current.store(before));
+        past.rejected = Some(current);
         true
+    }
+
+    /// Whether this content was rejected last; known here before the archive has written it down.
+    pub fn has_rejected(&self, hash: &str) -> bool {
+        self.lock().rejected.as_ref().is_some_and(|rejected| rejected.hash == hash)
     }
 
     fn lock(&self) -> MutexGuard<'_, Past> {

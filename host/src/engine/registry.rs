@@ -119,7 +119,7 @@ impl Registry {
         if plugin.current().hash == hash {
             return Ok(Reload::Unchanged);
         }
-        if self.archive.is_rejected(&source.name, &hash) {
+        if plugin.has_rejected(&hash) || self.archive.is_rejected(&source.name, &hash) {
             return Err(LoadError::Rejected(source.name.clone(), source.path.display().to_string()));
         }
         let next = compile::load(&self.engine, Some(&self.cache), (source, &bytes), plugin.next_number())?;

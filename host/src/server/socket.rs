@@ -222,19 +222,23 @@ impl Socket {
     /// Writes the end and waits for the peer's, throwing away what else it sends. Unbounded in time: the caller bounds it.
     pub async fn close(mut self, frame: &CloseFrame) {
         if self.ws.send(wire::Message::Close(Some(wire_close(frame)))).await.is_ok() {
-            while let Some(Ok(_)) = self.ws.next().await {}
+            while let Some(Ok(message)) = self.ws.next().await {
+                if message.is_close() {
+                    return;
+                }
+            }
         }
         self.linger().await;
     }
 
-    /// Writes the echo of the peer's close, which the library has queued.
+    /// Writes the echo of the peer's close, which the library has queued. With both closes exchanged the server is the one
+    /// that ends the socket (RFC 6455, section 7.1.1).
     pub async fn echo_close(mut self) {
         let _ = self.ws.flush().await;
-        self.linger().await;
     }
 
-    /// Ends the writing side and reads until the peer has done the same: a socket that is dropped with unread input
-    /// resets the connection, and the peer would lose the close frame.
+    /// Ends the writing side and reads until the peer has done the same, where it sent no close: a socket that is dropped
+    /// with unread input resets the connection, and the peer would lose the close frame.
     async fn linger(&mut self) {
         let stream = self.ws.get_mut();
         let _ = stream.shutdown().await;

@@ -116,6 +116,8 @@ fn await_room(room: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+// Not inlined: tests look for it in backtraces.
+#[inline(never)]
 fn misbehave(verb: &str, rest: &str) -> Result<(), Failure> {
     match verb {
         "trap" => panic!("{rest}"),
