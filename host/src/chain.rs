@@ -186,16 +186,28 @@ impl Chain {
 
     /// A message from the client: inbound filters, then the handler, in one transaction.
     pub async fn message(&self, subject: Subject, kept: Kept, message: Message) -> Ended<Verdict> {
-        let mut kept = kept;
+        self.run(subject, kept, async |transaction| self.inwards(transaction, &message).await).await
+    }
+
+    /// Runs an event, and runs it again where the generation that faulted was new and gave way to the one before.
+    async fn run(
+        &self,
+        subject: Subject,
+        mut kept: Kept,
+        event: impl AsyncFn(Box<Transaction>) -> Step<Verdict>,
+    ) -> Ended<Verdict> {
         loop {
-            match self.inwards(self.begin(subject, kept), &message).await {
-                (transaction, Ok(verdict)) => return ended(transaction.settle(), verdict),
-                (transaction, Err(fault)) => {
-                    kept = transaction.undo();
-                    if !self.recovers(&fault, subject) {
-                        return Ended { kept, effects: Vec::new(), outcome: None };
-                    }
+            let (transaction, outcome) = event(self.begin(subject, kept)).await;
+            let fault = match outcome {
+                Ok(verdict) => {
+                    let (kept, effects) = transaction.settle();
+                    return Ended { kept, effects, outcome: Some(verdict) };
                 }
+                Err(fault) => fault,
+            };
+            kept = transaction.undo();
+            if !self.recovers(&fault, subject) {
+                return Ended { kept, effects: Vec::new(), outcome: None };
             }
         }
     }
@@ -229,19 +241,8 @@ impl Chain {
         (message, room): (Message, Option<Arc<str>>),
         reach: usize,
     ) -> Ended<Verdict> {
-        let mut kept = kept;
-        loop {
-            let way = (&message, room.as_deref());
-            match self.outwards(self.begin(subject, kept), way, reach).await {
-                (transaction, Ok(verdict)) => return ended(transaction.settle(), verdict),
-                (transaction, Err(fault)) => {
-                    kept = transaction.undo();
-                    if !self.recovers(&fault, subject) {
-                        return Ended { kept, effects: Vec::new(), outcome: None };
-                    }
-                }
-            }
-        }
+        let way = (&message, room.as_deref());
+        self.run(subject, kept, async |transaction| self.outwards(transaction, way, reach).await).await
     }
 
     async fn outwards(
@@ -315,10 +316,6 @@ impl Chain {
     fn metrics(&self) -> &Metrics {
         &self.registry.engine().abilities().metrics
     }
-}
-
-fn ended((kept, effects): (Kept, Vec<Effect>), verdict: Verdict) -> Ended<Verdict> {
-    Ended { kept, effects, outcome: Some(verdict) }
 }
 
 fn scope(pool: &Pool, interface: Interface, position: usize) -> Scope {
