@@ -68,6 +68,9 @@ pub struct Arguments {
     /// Show what a message costs the server and the generator.
     #[arg(long)]
     pub verbose: bool,
+    /// Let the generator sleep while it waits for answers, which puts waking it on the servers' account.
+    #[arg(long)]
+    pub asleep: bool,
 }
 
 impl Arguments {

@@ -9,7 +9,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 
 use crate::arguments::{Arguments, Only};
-use crate::cores::Cores;
+use crate::cores::{Cores, Waiting};
 use crate::idle::Idle;
 use crate::interrupt;
 use crate::load::Cell;
@@ -78,10 +78,14 @@ impl<'a> Benchmark<'a> {
         for number in 1..=self.arguments.rounds {
             for ((program, peer), list) in self.programs.iter().zip(peers).zip(&mut rounds) {
                 eprintln!("{cell}: round {number}, {}", program.name);
-                list.push(Round::of(peer, cell, self.arguments.times(), self.cores.waiting()).context(program.name)?);
+                list.push(Round::of(peer, cell, self.arguments.times(), self.waiting()).context(program.name)?);
             }
         }
         Ok(Rounds { cell, rounds })
+    }
+
+    fn waiting(&self) -> Waiting {
+        if self.arguments.asleep { Waiting::Asleep } else { self.cores.waiting() }
     }
 
     fn measure_idle(&self) -> Result<Vec<Vec<Idle>>> {
