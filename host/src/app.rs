@@ -61,8 +61,8 @@ impl Loaded {
             bail!("{}: there is no [[route]] and no [[static]], so nothing would be served", config.file.display());
         }
         let workers = config.workers.unwrap_or_else(cores);
-        let (hub, inboxes) = Hub::new(workers, &config.limits);
         let metrics = Arc::new(Metrics::default());
+        let (hub, inboxes) = Hub::new(workers, &config.limits, &metrics);
         let abilities = Abilities { clock: options.clock.clone(), limits: config.limits.clone(), metrics, hub };
         let engine = Engine::new(abilities, options.reuse).map_err(|error| anyhow!("{error:?}"))?;
         let registry = Registry::load(engine, sources(config), &config.state)?;

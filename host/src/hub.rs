@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::id::{ConnectionId, TenantId};
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 
 /// What all workers share.
 pub struct Hub {
@@ -26,8 +27,9 @@ pub struct Hub {
 
 impl Hub {
     /// A hub for this many workers, and the receiving ends of their inboxes.
-    pub fn new(workers: usize, limits: &Limits) -> (Arc<Self>, Vec<Received>) {
-        let ends = (0..workers).map(|_| Inbox::new(limits.inbox_mails, limits.inbox_share()));
+    pub fn new(workers: usize, limits: &Limits, metrics: &Metrics) -> (Arc<Self>, Vec<Received>) {
+        let inbox = |_| Inbox::new(limits.inbox_mails, limits.inbox_share(), metrics.inbox_waits.clone());
+        let ends = (0..workers).map(inbox);
         let (inboxes, received) = ends.unzip();
         (Arc::new(Self { inboxes, rooms: Rooms::new(workers) }), received)
     }

@@ -48,6 +48,8 @@ pub struct Metrics {
     pub instances: Gauge,
     /// Events that waited for an instance.
     pub instance_waits: Counter,
+    /// Mails that waited for room in an inbox.
+    pub inbox_waits: Counter,
     /// Bytes of log lines of guests that were over their quota.
     pub log_dropped: Counter,
     /// Generations that took over.
@@ -78,7 +80,7 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 19] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 20] {
         [
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
@@ -96,6 +98,7 @@ impl Metrics {
             ("close_timeouts", "Close handshakes out of time", &self.close_timeouts),
             ("bad_heads", "Request heads late or malformed", &self.bad_heads),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),
+            ("inbox_waits", "Mails that waited for room in an inbox", &self.inbox_waits),
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),
             ("reloads", "Generations that took over", &self.reloads),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),

@@ -132,6 +132,7 @@ async fn a_publish_waits_where_an_inbox_is_full_and_nothing_is_lost() {
         }
         member.expect_nothing_more().await;
     }
+    assert!(server.metrics().inbox_waits.get() > 0, "none of them had to wait");
 }
 
 #[tokio::test]

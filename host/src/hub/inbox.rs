@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::room::RoomKey;
@@ -51,6 +52,7 @@ pub struct Inbox {
     queue: mpsc::Sender<Envelope>,
     shares: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
     share: usize,
+    waits: Counter,
 }
 
 /// The worker's own end.
@@ -69,15 +71,19 @@ pub struct Permit {
 pub struct Stopped;
 
 impl Inbox {
-    /// An inbox of `capacity` mails, of which one tenant may have `share`.
-    pub fn new(capacity: usize, share: usize) -> (Self, Received) {
+    /// An inbox of `capacity` mails, of which one tenant may have `share`; `waits` counts who had to wait for room.
+    pub fn new(capacity: usize, share: usize, waits: Counter) -> (Self, Received) {
         let (queue, received) = mpsc::channel(capacity);
-        (Self { queue, shares: Mutex::default(), share }, Received { queue: received })
+        (Self { queue, shares: Mutex::default(), share, waits }, Received { queue: received })
     }
 
     /// Waits for room for one mail of the tenant.
     pub async fn permit(&self, tenant: TenantId) -> Result<Permit, Stopped> {
-        let share = self.share_of(tenant).acquire_owned().await.map_err(|_| Stopped)?;
+        let shares = self.share_of(tenant);
+        if shares.available_permits() == 0 || self.queue.capacity() == 0 {
+            self.waits.inc();
+        }
+        let share = shares.acquire_owned().await.map_err(|_| Stopped)?;
         let place = self.queue.clone().reserve_owned().await.map_err(|_| Stopped)?;
         Ok(Permit { place, share })
     }
@@ -123,16 +129,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_tenant_waits_once_its_share_is_used_up() {
-        let (inbox, mut received) = Inbox::new(4, 1);
+        let waits = Counter::default();
+        let (inbox, mut received) = Inbox::new(4, 1, waits.clone());
         inbox.permit(TenantId::UNNAMED).await.expect("the first fits").send(mail());
+        assert_eq!(waits.get(), 0);
         assert!(inbox.permit(TenantId::UNNAMED).now_or_never().is_none(), "the share is used up");
+        assert_eq!(waits.get(), 1);
         assert!(received.ready().is_some());
         assert!(inbox.permit(TenantId::UNNAMED).now_or_never().is_some(), "worked off, it comes back");
     }
 
     #[tokio::test]
     async fn a_permit_of_a_stopped_worker_is_refused() {
-        let (inbox, received) = Inbox::new(4, 4);
+        let (inbox, received) = Inbox::new(4, 4, Counter::default());
         drop(received);
         assert!(inbox.permit(TenantId::UNNAMED).await.is_err());
     }
