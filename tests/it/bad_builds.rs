@@ -8,17 +8,7 @@ use std::io::Write;
 
 use switchboard_harness::{Client, LoadError, Reload, TestServer};
 
-use crate::fixtures::{components, setup};
-
-/// Build 1 of the plugin that says which build it is.
-const ANSWERS: &str = r#"
-    [plugins.answers]
-    path = "answers_1.wasm"
-
-    [[route]]
-    path = "/ws"
-    handler = "answers"
-"#;
+use crate::fixtures::{ANSWERS, components, setup};
 
 /// A server with build 1 and a connection to it.
 async fn answering() -> (TestServer, Client) {

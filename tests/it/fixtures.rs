@@ -16,6 +16,16 @@ const PACKAGES: [&str; 5] = [
     "switchboard-plugin-log",
 ];
 
+/// Build 1 of the plugin that says which build it is.
+pub const ANSWERS: &str = r#"
+    [plugins.answers]
+    path = "answers_1.wasm"
+
+    [[route]]
+    path = "/ws"
+    handler = "answers"
+"#;
+
 /// Starts a server with this configuration.
 pub fn start(toml: &str) -> TestServer {
     setup(toml).start()

@@ -7,17 +7,7 @@ use std::cell::Cell;
 use futures_util::future::{join, join_all};
 use switchboard_harness::{Client, Reload, Reuse};
 
-use crate::fixtures::{components, serving, setup};
-
-/// Build 1 of the plugin that says which build it is.
-const ANSWERS: &str = r#"
-    [plugins.answers]
-    path = "answers_1.wasm"
-
-    [[route]]
-    path = "/ws"
-    handler = "answers"
-"#;
+use crate::fixtures::{ANSWERS, components, serving, setup};
 
 /// A component that does the same and is another file: a custom section more.
 fn rebuilt(component: &str) -> Vec<u8> {

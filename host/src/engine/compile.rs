@@ -95,8 +95,22 @@ pub enum LoadError {
     Rejected(Arc<str>, String),
 }
 
+/// A component that may become a generation, with the hash of its content.
+pub struct Candidate {
+    /// The file's content.
+    pub bytes: Vec<u8>,
+    /// Its hash, in hexadecimal: the name of this content in the cache and the archive.
+    pub hash: String,
+}
+
+impl From<Vec<u8>> for Candidate {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { hash: blake3::hash(&bytes).to_string(), bytes }
+    }
+}
+
 /// Reads a plugin file whole.
-pub fn read(source: &Source, limit: usize) -> Result<Vec<u8>, LoadError> {
+pub fn read(source: &Source, limit: usize) -> Result<Candidate, LoadError> {
     let (name, file) = (source.name.clone(), shown(&source.path));
     let found = fs::metadata(&source.path);
     let metadata = match found {
@@ -110,18 +124,17 @@ pub fn read(source: &Source, limit: usize) -> Result<Vec<u8>, LoadError> {
     if metadata.len() > limit as u64 {
         return Err(LoadError::TooLarge(name, file, metadata.len(), limit));
     }
-    fs::read(&source.path).map_err(|error| LoadError::Unreadable(name, file, error))
+    fs::read(&source.path).map(Candidate::from).map_err(|error| LoadError::Unreadable(name, file, error))
 }
 
 /// Makes a generation of a component, or says why that cannot be.
 pub fn load(
     engine: &Arc<Engine>,
     cache: Option<&Cache>,
-    (source, bytes): (&Source, &[u8]),
+    (source, candidate): (&Source, &Candidate),
     number: u64,
 ) -> Result<Generation, LoadError> {
-    let hash = blake3::hash(bytes).to_string();
-    let component = component(engine, cache, (source, bytes), &hash)?;
+    let component = component(engine, cache, source, candidate)?;
     check_contract(engine, &component, source)?;
     // The outermost error names the import, the innermost what is wrong with it.
     let unfit = |error| LoadError::Import(source.name.clone(), shown(&source.path), format!("{error:#}"));
@@ -129,7 +142,7 @@ pub fn load(
     let config: WasiConfigVariables = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let identity = Identity { plugin: source.name.clone(), generation: number };
     let unsupported = unsupported(engine, &component);
-    let generation = Generation::new(identity, hash, (pre, Arc::new(config)), unsupported);
+    let generation = Generation::new(identity, candidate.hash.clone(), (pre, Arc::new(config)), unsupported);
     check_role(source, &generation)?;
     try_out(engine, source, generation)
 }
@@ -138,8 +151,8 @@ pub fn load(
 fn component(
     engine: &Engine,
     cache: Option<&Cache>,
-    (source, bytes): (&Source, &[u8]),
-    hash: &str,
+    source: &Source,
+    Candidate { bytes, hash }: &Candidate,
 ) -> Result<Component, LoadError> {
     check_kind(source, bytes)?;
     if let Some(cached) = cache.and_then(|cache| cache.load(&engine.engine, hash)) {

@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use super::archive::Archive;
 use super::cache::Cache;
-use super::compile::{self, LoadError, Source};
+use super::compile::{self, Candidate, LoadError, Source};
 use super::fault::Fault;
 use super::generation::Generation;
 use super::plugin::Plugin;
+
+/// The number of the generation that a plugin starts with.
+const FIRST: u64 = 1;
 
 /// All plugins of the server.
 pub struct Registry {
@@ -114,16 +117,14 @@ impl Registry {
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let start = Instant::now();
         let (source, plugin) = (&entry.source, &entry.plugin);
-        let bytes = compile::read(source, self.engine.abilities.limits.plugin_bytes)?;
-        let hash = blake3::hash(&bytes).to_string();
-        if plugin.current().hash == hash {
+        let candidate = compile::read(source, self.engine.abilities.limits.plugin_bytes)?;
+        if plugin.current().hash == candidate.hash {
             return Ok(Reload::Unchanged);
         }
-        if plugin.has_rejected(&hash) || self.archive.is_rejected(&source.name, &hash) {
-            return Err(LoadError::Rejected(source.name.clone(), source.path.display().to_string()));
+        if plugin.has_rejected(&candidate.hash) {
+            return Err(rejected(source));
         }
-        let next = compile::load(&self.engine, Some(&self.cache), (source, &bytes), plugin.next_number())?;
-        self.archive.keep(&source.name, &hash, &bytes);
+        let next = accept((&self.engine, &self.cache, &self.archive), source, &candidate, || plugin.next_number())?;
         let generation = next.identity.generation;
         plugin.swap(Arc::new(next));
         Ok(Reload::Swapped { generation, took: start.elapsed() })
@@ -161,18 +162,32 @@ fn first(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source
         Err(error) => error,
     };
     let Some(bytes) = archive.last_good(&source.name) else { return Err(error) };
-    let Ok(generation) = compile::load(engine, Some(cache), (source, &bytes), 1) else { return Err(error) };
+    let good = (source, &Candidate::from(bytes));
+    let Ok(generation) = compile::load(engine, Some(cache), good, FIRST) else { return Err(error) };
     tracing::warn!(plugin = %source.name, "started with the last good component instead: {error}");
     Ok(generation)
 }
 
 fn from_file(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source) -> Result<Generation, LoadError> {
-    let bytes = compile::read(source, engine.abilities.limits.plugin_bytes)?;
-    let hash = blake3::hash(&bytes).to_string();
-    if archive.is_rejected(&source.name, &hash) {
-        return Err(LoadError::Rejected(source.name.clone(), source.path.display().to_string()));
+    let candidate = compile::read(source, engine.abilities.limits.plugin_bytes)?;
+    accept((engine, cache, archive), source, &candidate, || FIRST)
+}
+
+/// Makes a generation of a component that was not rejected before, and notes that it works.
+fn accept(
+    (engine, cache, archive): (&Arc<Engine>, &Cache, &Archive),
+    source: &Source,
+    candidate: &Candidate,
+    number: impl FnOnce() -> u64,
+) -> Result<Generation, LoadError> {
+    if archive.is_rejected(&source.name, &candidate.hash) {
+        return Err(rejected(source));
     }
-    let generation = compile::load(engine, Some(cache), (source, &bytes), 1)?;
-    archive.keep(&source.name, &hash, &bytes);
+    let generation = compile::load(engine, Some(cache), (source, candidate), number())?;
+    archive.keep(&source.name, &candidate.hash, &candidate.bytes);
     Ok(generation)
+}
+
+fn rejected(source: &Source) -> LoadError {
+    LoadError::Rejected(source.name.clone(), source.path.display().to_string())
 }
