@@ -151,6 +151,21 @@ impl Service for News {
 
 export!(News: service);
 
+/// Keeps values for a second, and says how many bytes wait for its client.
+#[derive(Default)]
+struct Keeper;
+
+impl Handler for Keeper {
+    type State = ();
+    fn message(&self, connection: &Connection, _: Message, _: &mut ()) -> Result<(), Close> {
+        store::set("short", b"value", Some(Duration::from_secs(1)))?;
+        store::increment("count", 1, Some(Duration::from_secs(1)))?;
+        Ok(connection.send_text(flow::queued(connection)?.to_string())?)
+    }
+}
+
+export!(Keeper);
+
 fn everything(host: &FakeHost) -> switchboard_sdk::testing::FakeConnection {
     let ann = host.connection(FakeRequest::new("/ws/3").param("id", "3"));
     ann.connect::<Everything>().expect("it accepts");
@@ -214,6 +229,42 @@ fn further_events_see_the_state_of_the_handler() {
     ann.drained::<Everything>();
     let expected: [Message; 2] = ["timer 7 after 4".into(), vec![1, 2].into()];
     assert_eq!((ann.take_received(), ann.timers()), (expected.to_vec(), vec![]));
+}
+
+#[test]
+fn time_moves_where_the_test_moves_it() {
+    let host = FakeHost::new().config("text", "x");
+    let ann = everything(&host);
+    ann.message::<Everything>("wake me");
+    assert_eq!(ann.advance::<Everything>(Duration::from_secs(29)), [0; 0]);
+    assert_eq!(ann.timers(), [(7, Duration::from_secs(1))]);
+    assert_eq!(ann.advance::<Everything>(Duration::from_secs(1)), [7]);
+    ann.take_received();
+    assert_eq!(host.run::<News>(Duration::from_secs(5)), 5);
+    assert_eq!(ann.take_received().len(), 5);
+}
+
+#[test]
+fn values_of_the_store_end_with_the_time() {
+    let host = FakeHost::new();
+    let ann = host.connection("/ws");
+    ann.message::<Keeper>("");
+    host.advance(Duration::from_millis(999));
+    assert_eq!((host.stored("short"), host.stored("count")), (Some(b"value".to_vec()), Some(b"1".to_vec())));
+    host.advance(Duration::from_millis(1));
+    assert_eq!((host.stored("short"), host.stored("count")), (None, None));
+    ann.message::<Keeper>("");
+    assert_eq!(host.stored("count"), Some(b"1".to_vec()));
+}
+
+#[test]
+fn what_the_client_has_not_taken_waits_in_its_mailbox() {
+    let ann = FakeHost::new().connection("/ws");
+    ann.message::<Keeper>("");
+    ann.message::<Keeper>("");
+    assert_eq!(ann.take_received(), ["0", "1"]);
+    ann.message::<Keeper>("");
+    assert_eq!(ann.take_received(), ["0"]);
 }
 
 #[test]

@@ -81,6 +81,20 @@ impl FakeConnection {
         self.event(|| events::run(&self.connection, |state| P::default().timer(&self.connection, token, state)));
     }
 
+    /// Moves the time on, and fires the timers of this connection that are due by then, each at its time: also those that
+    /// were set on the way. Returns their tokens in that order.
+    pub fn advance<P: TimerEvents>(&self, by: Duration) -> Vec<u32> {
+        let until = World::with(|world| world.now + by);
+        let mut fired = Vec::new();
+        while let Some((token, due)) = World::with(|world| world.next_timer(self.id(), until)) {
+            World::with(|world| world.now = world.now.max(due));
+            self.timer::<P>(token);
+            fired.push(token);
+        }
+        World::with(|world| world.now = until);
+        fired
+    }
+
     /// Tells the plugin that little is left in the mailbox.
     pub fn drained<P: FlowEvents>(&self) {
         self.event(|| events::run(&self.connection, |state| P::default().drained(&self.connection, state)));
@@ -104,7 +118,8 @@ impl FakeConnection {
         self.connection.id()
     }
 
-    /// What the client was sent since the last call, in order.
+    /// What the client was sent since the last call, in order. What it has not taken waits in its mailbox, and
+    /// [`flow::queued`](crate::flow::queued) counts it.
     pub fn take_received(&self) -> Vec<Message> {
         World::with(|world| std::mem::take(&mut world.peer(self.id()).received))
     }
@@ -129,9 +144,10 @@ impl FakeConnection {
         World::with(|world| world.peer(self.id()).rooms.iter().cloned().collect())
     }
 
-    /// Its timers by token: how long after the event that set them they are due.
+    /// Its timers by token: in how long they are due.
     pub fn timers(&self) -> Vec<(u32, Duration)> {
-        World::with(|world| world.peer(self.id()).timers.clone().into_iter().collect())
+        let (timers, now) = World::with(|world| (world.peer(self.id()).timers.clone(), world.now));
+        timers.into_iter().map(|(token, due)| (token, due.saturating_sub(now))).collect()
     }
 
     /// A value of its state; the handler's typed state is under [`STATE_KEY`](crate::STATE_KEY). Panics for one of another

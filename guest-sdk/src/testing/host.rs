@@ -3,12 +3,13 @@
 //! Here is also how an event is run: begun, called, and committed or discarded.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
 
 use super::{
     FakeConnection, FakeRequest,
-    world::{Value, World},
+    world::{Stored, Value, World},
 };
-use crate::{Message, Service};
+use crate::{Message, Service, events::whole_millis};
 
 /// A host without a network. Making one clears the world of this thread.
 ///
@@ -71,7 +72,8 @@ impl FakeHost {
 
     /// Puts a value into the store.
     pub fn store(&self, key: &str, value: &[u8]) {
-        World::with(|world| world.store.insert(key.to_owned(), Value::Bytes(value.to_vec())));
+        let stored = Stored { value: Value::Bytes(value.to_vec()), ends: None };
+        World::with(|world| world.store.insert(key.to_owned(), stored));
     }
 
     /// Starts a service.
@@ -80,8 +82,28 @@ impl FakeHost {
     }
 
     /// Calls a service's tick, and returns the pause that it asks for.
-    pub fn tick<S: Service>(&self) -> std::time::Duration {
+    pub fn tick<S: Service>(&self) -> Duration {
         run(None, || S::default().tick())
+    }
+
+    /// Runs a service for this long, as a host that has started it would: a tick at once, and another after each pause that
+    /// a tick asked for. Moves the time on, and returns how many ticks there were.
+    pub fn run<S: Service>(&self, time: Duration) -> usize {
+        let until = World::with(|world| world.now + time);
+        let mut ticks = 0;
+        while World::with(|world| world.now < until) {
+            let pause = whole_millis(self.tick::<S>());
+            World::with(|world| world.now += Duration::from_millis(pause.into()));
+            ticks += 1;
+        }
+        World::with(|world| world.now = until);
+        ticks
+    }
+
+    /// Moves the time on, which ends values of the store. Timers belong to plugins: see
+    /// [`FakeConnection::advance`](super::FakeConnection::advance).
+    pub fn advance(&self, by: Duration) {
+        World::with(|world| world.now += by);
     }
 
     /// Stops a service.

@@ -18,7 +18,9 @@ pub struct World {
     /// By id. Those that are gone stay, so that a test can look at them.
     pub connections: BTreeMap<u64, Peer>,
     pub config: BTreeMap<String, String>,
-    pub store: BTreeMap<String, Value>,
+    pub store: BTreeMap<String, Stored>,
+    /// How far the test has moved the time.
+    pub now: Duration,
     /// Level and text, in order.
     pub log: Vec<(String, String)>,
     /// What was published to which room, in order.
@@ -31,7 +33,9 @@ pub struct Peer {
     pub request: Request,
     pub state: BTreeMap<String, Vec<u8>>,
     pub rooms: BTreeSet<String>,
+    /// By token, when they are due.
     pub timers: BTreeMap<u32, Duration>,
+    /// What the client has not taken yet: its mailbox.
     pub received: Vec<Message>,
     pub pings: Vec<Vec<u8>>,
     pub pongs: Vec<Vec<u8>>,
@@ -39,7 +43,14 @@ pub struct Peer {
     pub closed: Option<CloseFrame>,
 }
 
-/// A value of the store.
+/// A value of the store, and when it ends.
+#[derive(Clone)]
+pub struct Stored {
+    pub value: Value,
+    pub ends: Option<Duration>,
+}
+
+/// What the store holds under a key.
 #[derive(Clone)]
 pub enum Value {
     Bytes(Vec<u8>),
@@ -55,7 +66,7 @@ pub struct Event {
     /// How many bytes the effects hold together.
     pub bytes: usize,
     state_before: BTreeMap<String, Vec<u8>>,
-    store_before: BTreeMap<String, Value>,
+    store_before: BTreeMap<String, Stored>,
 }
 
 /// What an event asked for.
@@ -113,6 +124,20 @@ impl World {
         }
     }
 
+    /// The value of a key whose time is not over.
+    pub fn stored(&mut self, key: &str) -> Option<&mut Stored> {
+        let now = self.now;
+        self.store.get_mut(key).filter(|stored| stored.ends.is_none_or(|ends| ends > now))
+    }
+
+    /// The timer of a connection that is due first, if it is due by then; of two at one time the lower token.
+    pub fn next_timer(&mut self, id: u64, until: Duration) -> Option<(u32, Duration)> {
+        let peer = self.peer(id);
+        let open = peer.closed.is_none();
+        let due = peer.timers.iter().map(|(token, due)| (*token, *due)).filter(|(_, due)| open && *due <= until);
+        due.min_by_key(|(token, due)| (*due, *token))
+    }
+
     /// Ends a connection; the first close counts.
     pub fn close(&mut self, id: u64, frame: CloseFrame) {
         if let Some(peer) = self.connections.get_mut(&id) {
@@ -133,9 +158,12 @@ impl World {
             Effect::Leave(id, room) => self.change(id, |peer| {
                 peer.rooms.remove(&room);
             }),
-            Effect::SetTimer(id, token, after) => self.change(id, |peer| {
-                peer.timers.insert(token, after);
-            }),
+            Effect::SetTimer(id, token, after) => {
+                let due = self.now + after;
+                self.change(id, |peer| {
+                    peer.timers.insert(token, due);
+                });
+            }
             Effect::CancelTimer(id, token) => self.change(id, |peer| {
                 peer.timers.remove(&token);
             }),

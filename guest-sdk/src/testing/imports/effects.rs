@@ -65,11 +65,11 @@ pub mod connections {
     }
 }
 
-/// How much waits to be written: here, what this event sent.
+/// How much waits to be written: what the client has not taken yet, and what this event sent.
 pub mod flow {
     use super::super::{own, running};
     use crate::{
-        host::types::Failure,
+        host::types::{Failure, Message},
         testing::world::{Effect, World},
     };
 
@@ -79,7 +79,9 @@ pub mod flow {
             Effect::Send(to, message) if *to == connection => message.len(),
             _ => 0,
         };
-        let bytes: usize = World::with(|world| running(world).effects.iter().map(sizes).sum());
+        let sent: usize = World::with(|world| running(world).effects.iter().map(sizes).sum());
+        let waiting: usize = World::with(|world| world.peer(connection).received.iter().map(Message::len).sum());
+        let bytes = waiting + sent;
         Ok(u32::try_from(bytes).unwrap_or(u32::MAX))
     }
 }

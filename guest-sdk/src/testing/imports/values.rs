@@ -2,28 +2,32 @@
 //!
 //! The store is written in place and restored when the event faults. Log lines stay, also those of an event that faults.
 
-/// The store; its time stands still, so no value ends by itself.
+/// The store; a value ends when the test has moved the time that far.
 pub mod store {
     use super::super::{failure, sized};
     use crate::{
         host::types::Failure,
-        testing::world::{Value, World},
+        testing::world::{Stored, Value, World},
     };
+    use std::time::Duration;
 
     /// Counters stay within plus or minus this.
     const COUNTER_LIMIT: i64 = 1 << 53;
 
     pub fn get(key: &str) -> Result<Option<Vec<u8>>, Failure> {
         sized(key)?;
-        Ok(World::with(|world| world.store.get(key).cloned()).map(|value| match value {
+        Ok(World::with(|world| world.stored(key).cloned()).map(|stored| match stored.value {
             Value::Bytes(bytes) => bytes,
             Value::Counter(number) => number.to_string().into_bytes(),
         }))
     }
 
-    pub fn set(key: &str, value: &[u8], _ttl_ms: Option<u32>) -> Result<(), Failure> {
+    pub fn set(key: &str, value: &[u8], ttl_ms: Option<u32>) -> Result<(), Failure> {
         sized(key)?;
-        World::with(|world| world.store.insert(key.to_owned(), Value::Bytes(value.to_vec())));
+        World::with(|world| {
+            let stored = Stored { value: Value::Bytes(value.to_vec()), ends: end(world, ttl_ms) };
+            world.store.insert(key.to_owned(), stored);
+        });
         Ok(())
     }
 
@@ -33,10 +37,14 @@ pub mod store {
         Ok(())
     }
 
-    pub fn increment(key: &str, by: i64, _ttl_ms: Option<u32>) -> Result<i64, Failure> {
+    pub fn increment(key: &str, by: i64, ttl_ms: Option<u32>) -> Result<i64, Failure> {
         sized(key)?;
         World::with(|world| {
-            let Value::Counter(number) = world.store.entry(key.to_owned()).or_insert(Value::Counter(0)) else {
+            if world.stored(key).is_none() {
+                let stored = Stored { value: Value::Counter(0), ends: end(world, ttl_ms) };
+                world.store.insert(key.to_owned(), stored);
+            }
+            let Some(Stored { value: Value::Counter(number), .. }) = world.stored(key) else {
                 return failure("invalid", "the value is no counter");
             };
             match number.checked_add(by).filter(|sum| sum.abs() <= COUNTER_LIMIT) {
@@ -47,6 +55,11 @@ pub mod store {
                 None => failure("invalid", "a counter stays within plus or minus 2^53"),
             }
         })
+    }
+
+    /// When a value that is made now ends.
+    fn end(world: &World, ttl_ms: Option<u32>) -> Option<Duration> {
+        ttl_ms.map(|ttl| world.now + Duration::from_millis(ttl.into()))
     }
 }
 
