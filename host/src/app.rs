@@ -152,6 +152,7 @@ fn sources(config: &Config) -> Vec<Source> {
         name: name.as_str().into(),
         path: plugin.path.clone(),
         config: plugin.config.clone(),
+        files: plugin.files.clone(),
         handler: config.routes.iter().any(|route| route.handler == *name),
         middleware: config.routes.iter().any(|route| route.middleware.contains(name)),
     };

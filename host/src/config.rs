@@ -55,6 +55,8 @@ pub struct PluginConfig {
     pub build: Option<String>,
     /// Files and folders whose change makes `dev` build again.
     pub watch: Vec<PathBuf>,
+    /// The folder that the guest may read, as the root of all that it sees; none means that it sees no files.
+    pub files: Option<PathBuf>,
     /// What the guest reads through `wasi:config/store`.
     pub config: BTreeMap<String, String>,
 }

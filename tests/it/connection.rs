@@ -1,4 +1,4 @@
-//! What a handler and its client say to each other: scenarios A1 to A7, A15, A16, A20 and A21.
+//! What a handler and its client say to each other: scenarios A1 to A4, A6, A7, A13, A15, A16, A20 and A21.
 //!
 //! The plainest use of a server: one route, one handler, and clients that keep to the protocol, or send too much.
 //! What is on the wire is in `protocol`, what goes wrong in a guest in `errors`.
@@ -33,6 +33,14 @@ async fn a3_bytes_come_back_as_bytes() {
 }
 
 #[tokio::test]
+async fn a4_json_is_answered_with_json() {
+    let server = serving("strict");
+    let mut ann = server.connect("/ws?expects=json").await;
+    ann.send(r#"{"a":1}"#).await;
+    ann.expect_text(r#"{"data":{"a":1},"status":"success"}"#).await;
+}
+
+#[tokio::test]
 async fn a6_the_client_asks_for_the_end() {
     let server = serving("greeter");
     let mut ann = server.connect("/ws").await;
@@ -47,6 +55,26 @@ async fn a7_the_handler_says_something_and_closes() {
     let mut ann = server.connect("/ws").await;
     ann.expect_text("Closing connection with custom code").await;
     ann.expect_close(1001, "Service shutting down").await;
+}
+
+#[tokio::test]
+async fn a13_a_message_of_the_wrong_kind_is_closed_with_what_was_expected() {
+    let server = serving("strict");
+    let mut bob = server.connect("/ws?expects=text").await;
+    let mut text_on_bytes = server.connect("/ws?expects=bytes").await;
+    text_on_bytes.send("text").await;
+    text_on_bytes.expect_close(1003, "expected a binary message, got a text one").await;
+    let mut bytes_on_text = server.connect("/ws?expects=text").await;
+    bytes_on_text.send_binary(vec![1]).await;
+    bytes_on_text.expect_close(1003, "expected a text message, got a binary one").await;
+    let mut bytes_on_json = server.connect("/ws?expects=json").await;
+    bytes_on_json.send_binary(vec![1]).await;
+    bytes_on_json.expect_close(1003, "expected a text message, got a binary one").await;
+    let mut bad_json = server.connect("/ws?expects=json").await;
+    bad_json.send(r#"{"a":}"#).await;
+    bad_json.expect_close(1007, "expected JSON: expected value at line 1 column 6").await;
+    bob.send("still here").await;
+    bob.expect_text("still here").await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What happens when a guest fails: scenarios E1, E2 and E6, and a trap at every place where a guest can have one.
+//! What happens when a guest fails: scenarios E1 to E6, and a trap at every place where a guest can have one.
 //!
 //! A fault is one record in the log and one close for the client, and nobody else notices it. All of it runs on one
 //! worker, where the others would notice it first.
@@ -91,6 +91,74 @@ async fn e2_a_trap_in_the_handshake_is_500() {
     assert_eq!((server.metrics().refused.get(), server.metrics().faults.get()), (1, 1));
     let disconnects = server.log().records().iter().filter(|record| record.message.starts_with("disconnect")).count();
     assert_eq!(disconnects, 0, "what was never accepted is not disconnected");
+}
+
+/// A handler whose error `on_error` maps to 4001 with this reason.
+fn mapping(reason: &str) -> TestServer {
+    setup(&format!(
+        r#"
+        [plugins.careful]
+        path = "careful.wasm"
+        config = {{ reason = "{reason}" }}
+
+        [[route]]
+        path = "/ws"
+        handler = "careful"
+        "#
+    ))
+    .start()
+}
+
+#[tokio::test]
+async fn e3_an_error_closes_as_on_error_says_and_the_log_has_its_cause() {
+    let server = mapping("come back tomorrow");
+    let mut ann = server.connect("/ws").await;
+    ann.send("fail").await;
+    ann.expect_close(4001, "come back tomorrow").await;
+    // What on_error does not know stays what it was.
+    let mut bob = server.connect("/ws").await;
+    bob.send_binary(vec![1]).await;
+    bob.expect_close(1003, "expected a text message, got a binary one").await;
+    assert_eq!(faults(&server), []);
+}
+
+#[tokio::test]
+async fn e3_a_reason_is_cut_to_123_bytes_at_the_end_of_a_character() {
+    let server = mapping(&"é".repeat(100));
+    let mut ann = server.connect("/ws").await;
+    ann.send("fail").await;
+    ann.expect_close(4001, &"é".repeat(61)).await;
+}
+
+#[tokio::test]
+async fn e3_an_error_that_nobody_maps_is_1011_without_detail() {
+    let server = serving("careful");
+    let mut ann = server.connect("/ws").await;
+    ann.send("fail").await;
+    ann.expect_close(1011, "internal error").await;
+    let record = server.logged(|record| record.message.contains("out of stock")).await;
+    assert_eq!((record.field("plugin"), record.is_of_guest()), ("careful", true));
+    assert_eq!(faults(&server), []);
+}
+
+#[tokio::test]
+async fn e4_a_handler_tells_of_an_error_and_goes_on() {
+    let server = serving("careful");
+    let mut ann = server.connect("/ws").await;
+    ann.send("error").await;
+    ann.expect_text("Error: Simulated error").await;
+    ann.send("1").await;
+    ann.expect_text("1").await;
+}
+
+#[tokio::test]
+async fn e5_a_handler_answers_bad_json_and_goes_on() {
+    let server = serving("careful");
+    let mut ann = server.connect("/ws").await;
+    ann.send("{bad").await;
+    ann.expect_text(r#"{"error":"Invalid JSON"}"#).await;
+    ann.send(r#"{"good":true}"#).await;
+    ann.expect_text(r#"{"good":true}"#).await;
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ pub struct Plugin {
     pub build: Option<String>,
     #[serde(default)]
     pub watch: Vec<Text>,
+    pub files: Option<Text>,
     #[serde(default)]
     pub config: BTreeMap<String, Spanned<toml::Value>>,
 }

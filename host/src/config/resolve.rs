@@ -114,7 +114,8 @@ impl Resolver<'_> {
             let path = self.folder.join(plugin.path.as_ref());
             let watch = plugin.watch.iter().map(|entry| self.folder.join(entry.as_ref())).collect();
             let config = plugin.config.iter().map(|(key, value)| (key.clone(), self.scalar(key, value))).collect();
-            self.plugins.insert(name, PluginConfig { path, build: plugin.build, watch, config });
+            let files = plugin.files.map(|files| self.folder(&files, "files"));
+            self.plugins.insert(name, PluginConfig { path, build: plugin.build, watch, files, config });
         }
     }
 
@@ -238,11 +239,16 @@ impl Resolver<'_> {
 
     fn static_files(&mut self, entry: &raw::Static) -> StaticConfig {
         let path = self.prefix(&entry.path, "path");
-        let folder = self.folder.join(entry.folder.as_ref());
-        if !folder.is_dir() {
-            self.problem(&entry.folder, "folder", format!("{} is not a folder", folder.display()));
+        StaticConfig { path, folder: self.folder(&entry.folder, "folder") }
+    }
+
+    /// A folder that has to be there.
+    fn folder(&mut self, folder: &Text, key: &str) -> PathBuf {
+        let path = self.folder.join(folder.as_ref());
+        if !path.is_dir() {
+            self.problem(folder, key, format!("{} is not a folder", path.display()));
         }
-        StaticConfig { path, folder }
+        path
     }
 }
 
@@ -275,6 +281,15 @@ mod tests {
 
     fn wrong(text: &str) -> String {
         parse(text).expect_err("it is wrong").join("\n")
+    }
+
+    #[test]
+    fn the_folder_of_a_plugin_has_to_be_there() {
+        let with = |files: &Path| parse(&format!("[plugins.echo]\npath = 'echo.wasm'\nfiles = '{}'", files.display()));
+        let folder = std::env::temp_dir();
+        assert_eq!(with(&folder).expect("it is right").plugins["echo"].files, Some(folder));
+        let problem = with(Path::new("data")).expect_err("it is wrong");
+        assert_eq!(problem, ["/etc/switchboard.toml:3:files: /etc/data is not a folder"]);
     }
 
     #[test]

@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wasmtime::component::Component;
-use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::cache::Cache;
-use super::generation::{Generation, Identity};
+use super::generation::{Generation, Grants, Identity};
 use super::instance::Instance;
 use super::{CONTRACT, Engine};
 
@@ -42,6 +41,8 @@ pub struct Source {
     pub path: PathBuf,
     /// What the guest reads through `wasi:config/store`.
     pub config: BTreeMap<String, String>,
+    /// The folder that the guest may read.
+    pub files: Option<PathBuf>,
     /// Whether a route has it as its handler.
     pub handler: bool,
     /// Whether a chain has it as middleware.
@@ -139,10 +140,11 @@ pub fn load(
     // The outermost error names the import, the innermost what is wrong with it.
     let unfit = |error| LoadError::Import(source.name.clone(), shown(&source.path), format!("{error:#}"));
     let pre = engine.linker.instantiate_pre(&component).map_err(unfit)?;
-    let config: WasiConfigVariables = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let config = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let grants = Arc::new(Grants { config, files: source.files.clone() });
     let identity = Identity { plugin: source.name.clone(), generation: number };
     let unsupported = unsupported(engine, &component);
-    let generation = Generation::new(identity, candidate.hash.clone(), (pre, Arc::new(config)), unsupported);
+    let generation = Generation::new(identity, candidate.hash.clone(), (pre, grants), unsupported);
     check_role(source, &generation)?;
     try_out(engine, source, generation)
 }

@@ -4,6 +4,7 @@
 //! component must have to fit where it is used.
 //! Invariant: a generation that exists was instantiated once without a fault.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -78,6 +79,14 @@ impl Exports {
     }
 }
 
+/// What the operator gives a plugin beside the contract.
+pub struct Grants {
+    /// Values to read.
+    pub config: WasiConfigVariables,
+    /// A folder to read, and nothing else of the machine.
+    pub files: Option<PathBuf>,
+}
+
 /// What a young generation has shown so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -101,7 +110,7 @@ pub struct Generation {
     /// Interfaces that it imports and that this host answers with "unsupported".
     pub unsupported: Vec<String>,
     pub(super) pre: InstancePre<Guest>,
-    pub(super) config: Arc<WasiConfigVariables>,
+    pub(super) grants: Arc<Grants>,
     trial: AtomicU8,
 }
 
@@ -109,12 +118,12 @@ impl Generation {
     pub(super) fn new(
         identity: Identity,
         hash: String,
-        (pre, config): (InstancePre<Guest>, Arc<WasiConfigVariables>),
+        (pre, grants): (InstancePre<Guest>, Arc<Grants>),
         unsupported: Vec<String>,
     ) -> Self {
         let exports = Exports::find(&pre);
         let trial = AtomicU8::new(Trial::Untried as u8);
-        Self { identity: Arc::new(identity), hash, exports, unsupported, pre, config, trial }
+        Self { identity: Arc::new(identity), hash, exports, unsupported, pre, grants, trial }
     }
 
     /// What it has shown.

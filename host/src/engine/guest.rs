@@ -1,19 +1,19 @@
 //! What a store holds: the host's side of one instance.
 //!
 //! Between events it holds nothing of any connection; for the time of an event the transaction lies in it, so that host
-//! calls reach it without a lock. Locked down: no files, no sockets, no environment, no inherited stdio.
+//! calls reach it without a lock. Locked down: no files but those of a folder that the operator named, read-only; no
+//! sockets, no environment, no inherited stdio.
 //! Invariant: the transaction is there exactly while an event runs.
 
 use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use wasmtime_wasi_config::WasiConfigVariables;
+use wasmtime_wasi::{FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::Abilities;
 use super::fault::Cause;
-use super::generation::Identity;
+use super::generation::{Grants, Identity};
 use super::output::{Output, Printer};
 use crate::clock::{Clock, Moment};
 use crate::event::Failure;
@@ -32,7 +32,7 @@ pub struct Guest {
     resources: ResourceTable,
     pub(super) memory: Memory,
     pub(super) output: Arc<Output>,
-    pub(super) config: Arc<WasiConfigVariables>,
+    pub(super) grants: Arc<Grants>,
     pub(super) abilities: Arc<Abilities>,
     pub(super) identity: Arc<Identity>,
     pub(super) transaction: Option<Box<Transaction>>,
@@ -45,16 +45,16 @@ pub struct Guest {
 
 impl Guest {
     /// The data of a fresh instance.
-    pub fn new(abilities: Arc<Abilities>, identity: Arc<Identity>, config: Arc<WasiConfigVariables>) -> Self {
+    pub fn new(abilities: Arc<Abilities>, identity: Arc<Identity>, grants: Arc<Grants>) -> Self {
         let output = Arc::new(Output::default());
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(MAX_RESOURCES);
         Self {
-            wasi: wasi(&output, &abilities.clock),
+            wasi: wasi(&output, &abilities.clock, &grants),
             resources,
             memory: Memory { limit: abilities.limits.guest_memory_bytes, refused: false },
             output,
-            config,
+            grants,
             abilities,
             identity,
             transaction: None,
@@ -89,8 +89,9 @@ impl Guest {
     }
 }
 
-fn wasi(output: &Arc<Output>, clock: &Clock) -> WasiCtx {
-    WasiCtxBuilder::new()
+fn wasi(output: &Arc<Output>, clock: &Clock, grants: &Grants) -> WasiCtx {
+    let mut builder = WasiCtxBuilder::new();
+    builder
         .stdout(Printer(output.clone()))
         .stderr(Printer(output.clone()))
         .wall_clock(GuestClock(clock.clone()))
@@ -98,8 +99,14 @@ fn wasi(output: &Arc<Output>, clock: &Clock) -> WasiCtx {
         .max_random_size(MAX_RANDOM)
         .allow_tcp(false)
         .allow_udp(false)
-        .allow_ip_name_lookup(false)
-        .build()
+        .allow_ip_name_lookup(false);
+    if let Some(folder) = &grants.files
+        // One that is gone meanwhile holds no files; the guest finds that out as it would for a single file.
+        && let Err(error) = builder.preopened_dir(folder, "/", FsPerms::ReadOnly)
+    {
+        tracing::warn!(folder = %folder.display(), %error, "the folder of a plugin's `files` cannot be opened");
+    }
+    builder.build()
 }
 
 impl WasiView for Guest {

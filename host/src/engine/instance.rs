@@ -52,7 +52,7 @@ impl Instance {
     /// Instantiates a generation, within the budget of an event.
     pub async fn create(engine: &Engine, generation: &Arc<Generation>) -> Result<Box<Self>, Box<Fault>> {
         let abilities = &engine.abilities;
-        let guest = Guest::new(abilities.clone(), generation.identity.clone(), generation.config.clone());
+        let guest = Guest::new(abilities.clone(), generation.identity.clone(), generation.grants.clone());
         let mut store = prepare(Store::new(&engine.engine, guest), abilities);
         let outcome = within(abilities, pin!(Self::instantiate(&mut store, generation))).await;
         match outcome.unwrap_or_else(|| Err(wasmtime::format_err!("it took too long to start"))) {
