@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use switchboard_harness::TestServer;
+use switchboard_harness::{Client, Received, TestServer};
 use tempfile::TempDir;
 
 use crate::fixtures::start;
@@ -106,4 +106,74 @@ async fn a_plugin_without_a_folder_sees_no_files() {
         let answer = ann.text().await;
         assert_eq!(answer, "entity not found", "{asked}");
     }
+}
+
+/// How long pieces of a file are, by the `files` plugin.
+const PIECE: usize = 8192;
+
+/// The byte of a large file at this place: neighbors differ, and so do pieces.
+fn byte(at: usize) -> u8 {
+    (at % 251) as u8 ^ (at / PIECE) as u8
+}
+
+/// A folder with one file of this length.
+fn file(length: usize) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let content: Vec<u8> = (0..length).map(byte).collect();
+    fs::write(folder.path().join("some file.bin"), content).expect("a file can be written");
+    folder
+}
+
+/// Takes the next piece, which must be the part of the file from there on; gives its length.
+async fn expect_piece(ann: &mut Client, from: usize) -> usize {
+    let piece = ann.binary().await;
+    let wrong = piece.iter().enumerate().find(|(index, found)| **found != byte(from + index));
+    assert!(wrong.is_none(), "the piece from {from} on differs: {wrong:?}");
+    piece.len()
+}
+
+#[tokio::test]
+async fn a5_a_file_comes_in_pieces_and_then_the_close() {
+    let folder = file(20_480);
+    let server = serving("files", folder.path());
+    let mut ann = server.connect("/ws?name=some%20file.bin").await;
+    for (from, length) in [(0, 8192), (8192, 8192), (16_384, 4096)] {
+        assert_eq!(expect_piece(&mut ann, from).await, length);
+    }
+    ann.expect_close(1000, "").await;
+}
+
+#[tokio::test]
+async fn a5_what_is_no_file_is_not_found() {
+    let outer = folders();
+    let server = serving("files", &outer.path().join("data"));
+    for name in ["?name=missing", "?name=../secret", "?name=/open", "?name=inner", "?name=", ""] {
+        server.connect(&format!("/ws{name}")).await.expect_close(1008, "File not found").await;
+    }
+    let mut ann = server.connect("/ws?name=inner/file").await;
+    ann.expect_binary(b"inner").await;
+    ann.expect_close(1000, "").await;
+}
+
+#[tokio::test]
+async fn a22_a_file_of_100_mb_comes_whole_and_in_order_to_a_client_that_reads_late() {
+    const LENGTH: usize = 100 * 1024 * 1024;
+    let folder = file(LENGTH);
+    let server = serving("files", folder.path());
+    let mut ann = server.connect("/ws?name=some%20file.bin").await;
+    let mut bob = server.connect("/ws?name=some%20file.bin").await;
+    // Ann does not read while bob reads it all, who is not held up by her.
+    let mut received = 0;
+    while received < LENGTH {
+        received += expect_piece(&mut bob, received).await;
+    }
+    bob.expect_close(1000, "").await;
+    // What was written to her lies in the buffers of her socket, and no more than a mailbox waits behind it.
+    let written = server.metrics().messages_out.get() as usize - LENGTH / PIECE;
+    assert!(written < LENGTH / PIECE / 2, "{written} pieces were written to a client that does not read");
+    for from in (0..LENGTH).step_by(PIECE) {
+        assert_eq!(expect_piece(&mut ann, from).await, PIECE);
+    }
+    assert_eq!(ann.receive().await, Received::Close(1000, String::new()));
+    assert_eq!(server.metrics().faults.get() + server.metrics().slow_consumers.get(), 0);
 }

@@ -12,6 +12,7 @@ mod faults;
 mod files;
 mod fixtures;
 mod handshake;
+mod heartbeat;
 mod limits;
 mod middleware;
 mod protocol;

@@ -64,6 +64,7 @@ impl Connection {
     /// Carries out what the handshake asked for.
     pub async fn commit(&mut self, effects: Vec<Effect>) {
         Commit { local: &self.worker.local, own: &self.mailbox, kept: &mut self.kept }.run(effects).await;
+        await_drain(&self.mailbox, &self.chain);
     }
 
     /// Serves the connection to its end.
@@ -231,9 +232,7 @@ impl Connection {
         let kept = std::mem::take(&mut self.kept);
         let event = pin!(async { self.settle(run(&chain, subject, kept).await).await });
         let outcome = socket.during(&mailbox, &chain, event).await;
-        if mailbox.is_half_full() && chain.exports(Interface::FlowEvents) {
-            mailbox.await_drain();
-        }
+        await_drain(&mailbox, &chain);
         outcome
     }
 
@@ -329,5 +328,12 @@ impl Connection {
         let routers = names.routers.iter().map(|router| format!("@router/{router}").into());
         let outer = std::iter::once("@all".into()).chain(routers);
         outer.chain(std::iter::once(format!("@route/{}", names.route).into())).collect()
+    }
+}
+
+/// Has guests that stream told once little is left, where an event or the handshake left the mailbox more than half full.
+fn await_drain(mailbox: &Mailbox, chain: &Chain) {
+    if mailbox.is_half_full() && chain.exports(Interface::FlowEvents) {
+        mailbox.await_drain();
     }
 }
