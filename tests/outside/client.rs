@@ -31,6 +31,23 @@ impl Client {
         }
     }
 
+    /// Reads binary messages until the server closes with 1000, and returns how many bytes they had. Looks on at each
+    /// hundredth, which makes the client a slow one.
+    pub fn drain(mut self, mut look: impl FnMut(u64)) -> u64 {
+        let mut received = 0;
+        for count in 0.. {
+            match self.socket.read() {
+                Ok(Message::Binary(bytes)) => received += bytes.len() as u64,
+                Ok(Message::Close(Some(frame))) if frame.code == CloseCode::Normal => break,
+                other => panic!("no bytes and no close, but {other:?}"),
+            }
+            if count % 100 == 0 {
+                look(received);
+            }
+        }
+        received
+    }
+
     /// Waits until the server closes, and returns with which code.
     pub fn closed(mut self) -> CloseCode {
         match self.socket.read() {

@@ -92,6 +92,14 @@ impl Program {
         assert!(sent.success(), "{line}: {sent}");
     }
 
+    /// The bytes of memory that it holds now.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says it");
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("it is a number");
+        kilobytes * 1024
+    }
+
     /// Ends it without a warning, as a crash would.
     pub fn kill(mut self) {
         self.child.kill().expect("it can be killed");
