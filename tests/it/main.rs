@@ -18,3 +18,4 @@ mod notices;
 mod protocol;
 mod reload;
 mod rooms;
+mod services;
