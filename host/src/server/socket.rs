@@ -242,11 +242,14 @@ impl Socket {
                 Some(Ok(wire::Message::Binary(bytes))) => Message::binary(bytes),
                 Some(Ok(wire::Message::Close(frame))) => return Poll::Ready(Happening::PeerClosed(lift(frame))),
                 // The library answers pings by itself, with its next write.
-                Some(Ok(control)) if chain.exports(Interface::ControlEvents) => match lift_control(control) {
-                    Some(control) => return Poll::Ready(Happening::Control(control)),
-                    None => continue,
+                Some(Ok(control)) => match lift_control(control) {
+                    Some(control) if chain.exports(Interface::ControlEvents) => {
+                        // The answer goes out before anything that a guest makes of it; a lost peer shows with the next read.
+                        self.unflushed = self.ws.poll_flush_unpin(cx).is_pending();
+                        return Poll::Ready(Happening::Control(control));
+                    }
+                    _ => continue,
                 },
-                Some(Ok(_)) => continue,
                 Some(Err(error)) => return Poll::Ready(broken(&error)),
                 None => return Poll::Ready(Happening::Lost),
             };
