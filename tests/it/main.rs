@@ -22,4 +22,5 @@ mod queue;
 mod reload;
 mod rooms;
 mod services;
+mod stocks;
 mod testing;

@@ -13,6 +13,7 @@ mod files;
 mod plugin_files;
 mod program;
 mod project;
+mod stocks;
 mod stopping;
 mod switchboard;
 mod tools;

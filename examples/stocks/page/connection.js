@@ -1,6 +1,6 @@
 // A WebSocket that comes back by itself.
 //
-// It reports what happens to it and knows nothing of chat or of the page. After a loss it waits a pause that doubles each
+// It reports what happens to it and knows nothing of the page. After a loss it waits a pause that doubles each
 // time, with jitter, so that a thousand pages that lost a server at once do not all come back in the same moment. A close
 // that says the client itself is not wanted (1008, or 4000 and up) is an answer and not a loss: it is not tried again.
 
