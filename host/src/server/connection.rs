@@ -64,7 +64,6 @@ impl Connection {
     /// Carries out what the handshake asked for.
     pub async fn commit(&mut self, effects: Vec<Effect>) {
         Commit { local: &self.worker.local, own: &self.mailbox, kept: &mut self.kept }.run(effects).await;
-        await_drain(&self.mailbox, &self.chain);
     }
 
     /// Serves the connection to its end.
@@ -83,6 +82,8 @@ impl Connection {
     }
 
     async fn serve(&mut self, socket: &mut Socket) -> End {
+        // For what the handshake sent.
+        await_drain(&self.mailbox, &self.chain);
         loop {
             self.arm(socket);
             let happened = match socket.next(&self.mailbox, &self.chain).await {
