@@ -229,6 +229,9 @@ async fn a22_a_guest_streams_as_fast_as_its_client_reads() {
     const MESSAGES: u32 = 2000;
     let server = setup(
         r#"
+        [server.limits]
+        ping-ms = 0
+
         [plugins.sentinel]
         path = "sentinel.wasm"
 
