@@ -18,7 +18,7 @@ fn t2_the_page_draws_what_arrives_until_it_unsubscribes() {
     browser.must(&["everythingArrives"]);
     browser.must(&["chartGrows", "12"]);
     if let Some(folder) = std::env::var_os(PICTURES) {
-        browser.must(&["chartGrows", "160"]);
+        browser.must(&["chartGrows", "100"]);
         browser.must(&["picture", &folder.to_string_lossy()]);
     }
 

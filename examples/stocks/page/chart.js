@@ -10,7 +10,7 @@ const SHORTEST_WINDOW = 12_000;
 /** The least that the scale spans, in percent. */
 const LEAST_SPAN = 0.4;
 /** What is left free around the lines, in pixels. */
-const MARGIN = { top: 12, right: 64, bottom: 26, left: 4 };
+const MARGIN = { top: 12, right: 64, bottom: 26, left: 52 };
 
 export class Chart {
   /** How many points each line has at most. */
@@ -131,11 +131,11 @@ export class Chart {
       context.moveTo(MARGIN.left, Math.round(view.y(change)) + 0.5);
       context.lineTo(view.right, Math.round(view.y(change)) + 0.5);
       context.stroke();
-      context.textAlign = "left";
-      context.textBaseline = "bottom";
+      context.textAlign = "right";
+      context.textBaseline = "middle";
       const digits = step < 0.1 ? 2 : step < 1 ? 1 : 0;
       const text = isZero ? "0 %" : `${change > 0 ? "+" : "−"}${Math.abs(change).toFixed(digits)} %`;
-      context.fillText(text, MARGIN.left + 2, view.y(change) - 3);
+      context.fillText(text, MARGIN.left - 10, view.y(change));
     }
     context.setLineDash([]);
     context.textBaseline = "alphabetic";
@@ -153,7 +153,7 @@ export class Chart {
     const alpha = this.#alone === null || this.#alone === name ? 1 : 0.15;
     context.save();
     context.beginPath();
-    context.rect(0, 0, view.right + 1, view.bottom + 4);
+    context.rect(MARGIN.left, 0, view.right + 1 - MARGIN.left, view.bottom + 4);
     context.clip();
     context.globalAlpha = alpha;
     context.strokeStyle = color;
@@ -194,8 +194,9 @@ function trace(context, view, points) {
 function fillBelow(context, view, { points, color }) {
   if (points.length < 2) return;
   const shade = context.createLinearGradient(0, MARGIN.top, 0, view.bottom);
-  shade.addColorStop(0, `color-mix(in srgb, ${color} 22%, transparent)`);
-  shade.addColorStop(1, "transparent");
+  // The colors have six hexadecimal digits; two more say how much of them is seen.
+  shade.addColorStop(0, `${color}38`);
+  shade.addColorStop(1, `${color}00`);
   context.fillStyle = shade;
   context.lineTo(view.x(points.at(-1).at), view.bottom);
   context.lineTo(view.x(points[0].at), view.bottom);
@@ -234,9 +235,9 @@ function drawLabels(context, view, labels) {
   context.globalAlpha = 1;
 }
 
-/** About four lines, at round values. */
+/** Three to seven lines, at round values. */
 function niceStep(span) {
-  const rough = span / 4;
+  const rough = span / 7;
   const power = 10 ** Math.floor(Math.log10(rough));
   return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= rough);
 }
