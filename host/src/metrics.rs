@@ -14,6 +14,8 @@ use prometheus_client::registry::Registry;
 pub struct Metrics {
     /// Connections that are open now.
     pub connections: Gauge,
+    /// Connections whose peer takes nothing at the moment, while something waits for it.
+    pub blocked_peers: Gauge,
     /// Connections that were accepted.
     pub accepted: Counter,
     /// Handshakes that were refused, by the host or by a guest.
@@ -78,15 +80,20 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        for (name, help, gauge) in [
-            ("connections", "Open connections", &self.connections),
-            ("instances", "Live instances in the pools", &self.instances),
-        ] {
+        for (name, help, gauge) in self.gauges() {
             registry.register(name, help, gauge.clone());
         }
         for (name, help, counter) in self.counters() {
             registry.register(name, help, counter.clone());
         }
+    }
+
+    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 3] {
+        [
+            ("connections", "Open connections", &self.connections),
+            ("blocked_peers", "Connections whose peer takes nothing at the moment", &self.blocked_peers),
+            ("instances", "Live instances in the pools", &self.instances),
+        ]
     }
 
     fn counters(&self) -> [(&'static str, &'static str, &Counter); 24] {
