@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+/// More would be a queue without a bound.
+const MAX_STORE_WRITES: usize = 1_000_000;
 
 /// What each part of the server may take. Sizes in bytes, times in milliseconds.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +39,14 @@ pub struct Limits {
     pub state_bytes: usize,
     /// Rooms of one connection, implicit ones apart.
     pub rooms: usize,
+    /// One value of the store.
+    pub store_value_bytes: usize,
+    /// What one tenant has in the store: keys.
+    pub store_keys: usize,
+    /// The same, in bytes of keys and values, with 64 for each.
+    pub store_bytes: usize,
+    /// Changes that wait to be written to the store's disk.
+    pub store_writes: usize,
     /// CPU of one event, in ticks of a millisecond that it was seen running.
     pub event_cpu_ms: u64,
     /// One event from its start to its end, waiting included.
@@ -67,6 +77,10 @@ impl Default for Limits {
             effects: 1000,
             state_bytes: 16 * KIB,
             rooms: 100,
+            store_value_bytes: 64 * KIB,
+            store_keys: 100_000,
+            store_bytes: 64 * MIB,
+            store_writes: 1024,
             event_cpu_ms: 50,
             event_wall_ms: 10_000,
             guest_memory_bytes: 64 * MIB,
@@ -128,6 +142,7 @@ impl Limits {
         }
         match self {
             _ if self.inbox_mails < 4 => Some(("inbox-mails", "must be at least 4, a quarter for each tenant")),
+            _ if !(1..=MAX_STORE_WRITES).contains(&self.store_writes) => Some(("store-writes", "must be 1 to 1000000")),
             _ if self.message_bytes > 256 * MIB => Some(("message-bytes", "must be at most 256 MiB")),
             _ => None,
         }

@@ -50,6 +50,10 @@ pub struct Metrics {
     pub instance_waits: Counter,
     /// Mails that waited for room in an inbox.
     pub inbox_waits: Counter,
+    /// Events that waited for room in the queue of the store's disk.
+    pub store_waits: Counter,
+    /// Writes to the store's disk that failed.
+    pub store_failures: Counter,
     /// Bytes of log lines of guests that were over their quota.
     pub log_dropped: Counter,
     /// Generations that took over.
@@ -80,7 +84,7 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 20] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 22] {
         [
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
@@ -99,6 +103,8 @@ impl Metrics {
             ("bad_heads", "Request heads late or malformed", &self.bad_heads),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),
             ("inbox_waits", "Mails that waited for room in an inbox", &self.inbox_waits),
+            ("store_waits", "Events that waited for the store's disk to take more", &self.store_waits),
+            ("store_failures", "Writes to the store's disk that failed", &self.store_failures),
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),
             ("reloads", "Generations that took over", &self.reloads),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),

@@ -12,6 +12,7 @@ use crate::id::{ConnectionId, TenantId};
 use crate::limits::Limits;
 use crate::message::{CloseFrame, MAX_REASON, Message, close};
 use crate::state::Draft;
+use crate::store::{self, Store};
 
 /// The most bytes of a room's name and of a state's key.
 pub const MAX_NAME: usize = 128;
@@ -33,15 +34,16 @@ pub struct Transaction {
     draft: Draft,
     effects: Vec<Effect>,
     bytes: usize,
+    /// Made at the first question, so that an event without the store pays nothing. Dropped, it takes its increments back.
+    store: Option<Box<store::draft::Draft>>,
 }
 
 impl Transaction {
     /// An empty one. The scope is set before each guest. Boxed, since it is handed through many futures, whose size is
     /// what an idle connection costs.
     pub fn new(connection: ConnectionId, tenant: TenantId, kept: Kept, scope: Scope) -> Box<Self> {
-        let transaction =
-            Self { connection, tenant, kept, scope, draft: Draft::default(), effects: Vec::new(), bytes: 0 };
-        Box::new(transaction)
+        let (draft, effects, bytes, store) = Default::default();
+        Box::new(Self { connection, tenant, kept, scope, draft, effects, bytes, store })
     }
 
     /// Hands the transaction on to the next guest.
@@ -57,6 +59,9 @@ impl Transaction {
     /// Ends the event well: what is kept, with the event's writes, and what is still to be done.
     pub fn settle(mut self) -> (Kept, Vec<Effect>) {
         self.kept.state.commit(self.draft);
+        if let Some(store) = self.store {
+            self.effects.insert(0, Effect::Store(store));
+        }
         (self.kept, self.effects)
     }
 
@@ -104,6 +109,12 @@ impl Transaction {
         fits.then_some(()).ok_or_else(|| {
             Failure::too_large(format!("a connection's state takes at most {} bytes", limits.state_bytes))
         })
+    }
+
+    /// What the event asks of the store.
+    pub fn store(&mut self, store: &Store, key: &str) -> Result<&mut store::draft::Draft, Failure> {
+        check_name("a key", key)?;
+        Ok(self.store.get_or_insert_with(|| Box::new(store.draft(self.tenant))))
     }
 
     /// WIT `rooms.join`.

@@ -7,16 +7,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the host, lowest first: each may use itself and what stands before it.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "id",
     "message",
     "handshake",
     "state",
     "limits",
-    "event",
-    "transaction",
     "clock",
     "metrics",
+    "store",
+    "event",
+    "transaction",
     "path",
     "config",
     "hub",
@@ -31,7 +32,7 @@ const ORDER: [&str; 20] = [
 ];
 
 /// A dependency, and the only places that may name it.
-const DOORS: [(&str, &[&str]); 9] = [
+const DOORS: [(&str, &[&str]); 10] = [
     ("wasmtime", &["engine"]),
     ("wasmtime_wasi", &["engine"]),
     ("tokio_tungstenite", &["server"]),
@@ -41,6 +42,7 @@ const DOORS: [(&str, &[&str]); 9] = [
     ("anyhow", &["cli", "app", "main"]),
     ("matchit", &["routes"]),
     ("toml", &["config"]),
+    ("redb", &["store/disk"]),
 ];
 
 /// Lines before the tests of a file.

@@ -19,11 +19,10 @@ use super::instance::Instance;
 use super::{CONTRACT, Engine};
 
 /// Interfaces that are in the contract and not carried out yet, imports and exports.
-const UNSUPPORTED: [&str; 11] = [
+const UNSUPPORTED: [&str; 10] = [
     "flow",
     "control",
     "timers",
-    "store",
     "fault-events",
     "room-events",
     "flow-events",

@@ -17,6 +17,7 @@ use crate::event::{Effect, Kept};
 use crate::hub::commit::Commit;
 use crate::hub::mailbox::{Mailbox, Outgoing};
 use crate::message::{CloseFrame, Message, close};
+use crate::store::Lost;
 
 /// An accepted connection.
 pub struct Connection {
@@ -51,10 +52,11 @@ impl Connection {
         connection
     }
 
-    /// Carries out what the handshake asked for.
-    pub async fn commit(&mut self, effects: Vec<Effect>) {
+    /// Carries out what an event asked for. Closes the connection, as after a fault, where its writes were lost.
+    pub async fn commit(&mut self, effects: Vec<Effect>) -> Result<(), Lost> {
         let rooms = &mut self.kept.rooms;
-        Commit { local: &self.worker.local, own: &self.mailbox, rooms }.run(effects).await;
+        let carried_out = Commit { local: &self.worker.local, own: &self.mailbox, rooms }.run(effects).await;
+        carried_out.inspect_err(|Lost| self.mailbox.close(close::INTERNAL))
     }
 
     /// Serves the connection to its end.
@@ -138,7 +140,7 @@ impl Connection {
     async fn settle<T>(&mut self, ended: Ended<T>) -> Option<T> {
         self.kept = ended.kept;
         if !ended.effects.is_empty() {
-            self.commit(ended.effects).await;
+            self.commit(ended.effects).await.ok()?;
         }
         if ended.outcome.is_none() {
             self.mailbox.close(close::INTERNAL);
@@ -194,7 +196,8 @@ impl Connection {
         let kept = std::mem::take(&mut self.kept);
         let ended = self.chain.clone().disconnect(self.subject(), kept, frame, self.passed).await;
         self.kept = ended.kept;
-        self.commit(ended.effects).await;
+        // Nobody is left to hear that it failed.
+        let _ = self.commit(ended.effects).await;
         self.worker.metrics().connections.dec();
     }
 

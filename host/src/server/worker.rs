@@ -28,7 +28,7 @@ use crate::routes::RouteIndex;
 
 /// How many accepted sockets may wait for a worker.
 const HANDED: usize = 1024;
-/// How often instances of generations that are gone are looked for.
+/// How often instances of generations that are gone, and values whose time is over, are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a worker that drains looks whether all its sockets are gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
@@ -116,6 +116,7 @@ impl Worker {
     async fn serve(self: Rc<Self>, sockets: mpsc::Receiver<std::net::TcpStream>, mut stopping: watch::Receiver<bool>) {
         let mail = tokio::task::spawn_local(self.clone().deliver());
         let sweep = tokio::task::spawn_local(self.clone().sweep());
+        let sweep_store = tokio::task::spawn_local(self.clone().sweep_store());
         tokio::select! {
             () = self.take(sockets) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
@@ -123,6 +124,7 @@ impl Worker {
         self.drain().await;
         mail.abort();
         sweep.abort();
+        sweep_store.abort();
     }
 
     async fn take(self: &Rc<Self>, mut sockets: mpsc::Receiver<std::net::TcpStream>) {
@@ -140,6 +142,14 @@ impl Worker {
         loop {
             tokio::time::sleep(SWEEP).await;
             self.pools.iter().for_each(|pool| pool.sweep());
+        }
+    }
+
+    /// One worker does it for all, in the server's time.
+    async fn sweep_store(self: Rc<Self>) {
+        while self.local.worker() == 0 {
+            self.clock().sleep(SWEEP).await;
+            self.shared.registry.engine().abilities().store.sweep();
         }
     }
 
