@@ -17,4 +17,5 @@ pub mod routes;
 pub mod server;
 pub mod state;
 pub mod store;
+pub mod timers;
 pub mod transaction;

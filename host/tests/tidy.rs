@@ -7,14 +7,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the host, lowest first: each may use itself and what stands before it.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 23] = [
     "id",
     "message",
     "handshake",
     "state",
-    "limits",
     "clock",
     "metrics",
+    "limits",
+    "timers",
     "store",
     "event",
     "transaction",
@@ -24,6 +25,7 @@ const ORDER: [&str; 21] = [
     "engine",
     "routes",
     "chain",
+    "services",
     "server",
     "app",
     "cli",

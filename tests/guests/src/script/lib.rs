@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use switchboard_sdk::room::Room;
-use switchboard_sdk::{Close, Connection, Failure, log, store};
+use switchboard_sdk::{Close, Connection, Failure, flow, log, store, timer};
 
 /// Runs each line of a script.
 pub fn run(connection: &Connection, script: &str) {
@@ -63,6 +63,10 @@ fn ask(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
         "store-set" | "store-set-for" | "store-set-bytes" | "store-remove" => store_write(verb, rest),
         "increment" | "increment-for" => increment(connection, verb, rest),
         "repeat" => repeat(connection, rest),
+        "pong" => connection.pong(rest.as_bytes()),
+        "timer" => set_timer(connection, rest),
+        "timer-off" => timer::cancel(connection, number(rest)),
+        "queued" => say(connection, format!("queued {}", flow::queued(connection)?)),
         _ => misbehave(verb, rest),
     }
 }
@@ -130,6 +134,12 @@ fn time_to_live<'a>(verb: &str, rest: &'a str) -> (Option<Duration>, &'a str) {
 fn say(connection: &Connection, told: String) -> Result<(), Failure> {
     log::info(&told);
     connection.send_text(told)
+}
+
+/// `TOKEN MILLISECONDS`
+fn set_timer(connection: &Connection, rest: &str) -> Result<(), Failure> {
+    let (token, after) = split(rest);
+    timer::set(connection, number(token), Duration::from_millis(number(after)))
 }
 
 fn repeat(connection: &Connection, rest: &str) -> Result<(), Failure> {
