@@ -105,7 +105,7 @@ async fn an_event_that_is_given_up_by_its_deadline_takes_its_increments_back() {
 
 #[tokio::test]
 async fn an_increment_is_seen_at_once_and_only_it_is_taken_back() {
-    let server = setup(&puppet("")).start();
+    let server = serving_within("event-cpu-ms = 10000", "puppet");
     let mut bob = server.connect("/ws").await;
     let mut ann = server.connect("/ws").await;
     ask(&mut bob, "increment seats 1", &["seats is 1"]).await;
@@ -235,6 +235,26 @@ async fn a_counter_stays_within_2_to_the_53_and_bytes_are_no_counter() {
     ask(&mut ann, "increment n -1\nstore-get n", &["increment: invalid", &format!("n is {least}")]).await;
     ask(&mut ann, "store-set text 5\nsend written", &["written"]).await;
     ask(&mut ann, "increment text 1\nstore-get text", &["increment: invalid", "text is 5"]).await;
+}
+
+#[tokio::test]
+async fn on_disk_an_answer_waits_for_the_increments_that_it_saw() {
+    let server = setup(&puppet("store = 'disk'\nlimits = { event-cpu-ms = 10000 }")).start();
+    let mut bob = server.connect("/ws").await;
+    let mut ann = server.connect("/ws").await;
+    let mut cid = server.connect("/ws").await;
+    ann.send("increment seats 10\nlog incremented\nawait den").await;
+    server.logged(|record| record.message == "incremented").await;
+    bob.send("increment seats 1").await;
+    server.logged(|record| record.message == "seats is 11").await;
+    // What somebody else is told shows that the disk has all that was committed by then, bob's increment too.
+    for _ in 0..3 {
+        ask(&mut cid, "store-set other x\nsend written", &["written"]).await;
+    }
+    bob.expect_nothing_more().await;
+    ask(&mut cid, "join den", &[]).await;
+    bob.expect_text("seats is 11").await;
+    ann.expect_text("seats is 10").await;
 }
 
 /// The file of a store on disk.
