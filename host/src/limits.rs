@@ -185,6 +185,14 @@ mod tests {
     }
 
     #[test]
+    fn the_queue_of_the_stores_disk_has_a_bound() {
+        for (store_writes, problem) in [(0, true), (1, false), (1_000_000, false), (1_000_001, true)] {
+            let limits = Limits { store_writes, ..Limits::default() };
+            assert_eq!(limits.problem().map(|(key, _)| key), problem.then_some("store-writes"));
+        }
+    }
+
+    #[test]
     fn a_limit_of_nothing_is_refused_by_its_key() {
         let limits = Limits { effects: 0, ..Limits::default() };
         assert_eq!(limits.problem(), Some(("effects", "must be at least 1")));

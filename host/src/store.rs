@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::id::TenantId;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use disk::{Batch, Change, Disk, OpenError};
+use disk::{Batch, Change, Disk, OpenError, Opened};
 use draft::Draft;
 use values::Values;
 
@@ -111,7 +111,11 @@ impl Store {
 
     /// Reads all that a file holds, and keeps every change in it from now on. Called once, before the first event.
     pub fn keep_in(&self, file: &Path) -> Result<(), OpenError> {
-        let (disk, queue, found) = Disk::open(file, &self.shared.limits, &self.shared.metrics)?;
+        self.keep_on(Disk::open(file, &self.shared.limits, &self.shared.metrics)?);
+        Ok(())
+    }
+
+    fn keep_on(&self, (disk, queue, found): Opened) {
         let now = self.now();
         let mut tables = self.lock();
         for Change { tenant, key, record } in found {
@@ -121,7 +125,6 @@ impl Store {
         tables.queue = Some(queue);
         let set = self.shared.disk.set(disk);
         assert!(set.is_ok(), "a store has one disk");
-        Ok(())
     }
 
     /// What one event asks for, nothing so far.

@@ -358,6 +358,16 @@ mod tests {
     }
 
     #[test]
+    fn the_store_is_in_memory_unless_it_is_on_disk() {
+        let file = |text| parse(text).expect("it is right").store;
+        assert_eq!((file(""), file("[server]\nstore = 'memory'")), (None, None));
+        let on_disk = file("[server]\nstore = 'disk'\nstate = 'kept'");
+        assert_eq!(on_disk.as_deref(), Some(Path::new("/etc/kept/store.redb")));
+        let error = wrong("[server]\nlisten = '127.0.0.1:1'\nstore = 'file'");
+        assert_eq!(error, "/etc/switchboard.toml:3:store: `file` is no place for the store; write `memory` or `disk`");
+    }
+
+    #[test]
     fn a_bad_address_says_what_a_good_one_looks_like() {
         assert!(wrong("[server]\nlisten = 'nowhere'").contains(":2:listen: `nowhere` is not an address"));
     }

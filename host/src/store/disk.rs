@@ -87,26 +87,33 @@ pub enum OpenError {
 }
 
 /// A disk, the queue of its writer, and what was found on it.
-type Opened = (Disk, mpsc::UnboundedSender<Batch>, Vec<Change>);
+pub type Opened = (Disk, mpsc::UnboundedSender<Batch>, Vec<Change>);
 
 impl Disk {
     /// Opens or makes the file, reads it whole, and starts the writer.
     pub fn open(file: &Path, limits: &Limits, metrics: &Metrics) -> Result<Opened, OpenError> {
         let system = |error| OpenError::System(file.to_owned(), error);
-        let database = create(file).map_err(system)?.map_err(|error| unusable(file, error))?;
+        let backend = create(file).map_err(system)?;
+        let database =
+            backend.and_then(|backend| Database::builder().set_cache_size(CACHE).create_with_backend(backend));
+        let database = database.map_err(|error| unusable(file, error))?;
+        Self::start(database, file, limits, metrics)
+    }
+
+    fn start(database: Database, file: &Path, limits: &Limits, metrics: &Metrics) -> Result<Opened, OpenError> {
         let found = read(&database).map_err(|error| OpenError::Unreadable(file.to_owned(), error.to_string()))?;
         // Its length bounds nothing: every batch but that of a sweep holds its share of `room`.
         let (queue, batches) = mpsc::unbounded_channel();
         let (sender, progress) = watch::channel(Progress::default());
-        let writer =
-            Writer { file: file.to_owned(), database, progress: sender, failures: metrics.store_failures.clone() };
+        let failures = metrics.store_failures.clone();
+        let writer = Writer { file: file.to_owned(), database, progress: sender, failures };
         let log = tracing::dispatcher::get_default(Clone::clone);
         let thread = std::thread::Builder::new().name("store".into());
         let thread = thread.spawn(move || tracing::dispatcher::with_default(&log, || writer.run(batches)));
-        let thread = Mutex::new(Some(thread.map_err(system)?));
+        let thread = thread.map_err(|error| OpenError::System(file.to_owned(), error))?;
         let size = limits.store_writes;
-        let room = Arc::new(Semaphore::new(size));
-        Ok((Self { room, size, waits: metrics.store_waits.clone(), progress, thread }, queue, found))
+        let (room, waits) = (Arc::new(Semaphore::new(size)), metrics.store_waits.clone());
+        Ok((Self { room, size, waits, progress, thread: Mutex::new(Some(thread)) }, queue, found))
     }
 
     /// A place in the queue for so many changes; waits where there is none. An event with more than the queue takes has it
@@ -210,13 +217,13 @@ impl Writer {
 }
 
 /// For the server's user alone, like all of the state folder.
-fn create(file: &Path) -> io::Result<Result<Database, DatabaseError>> {
+fn create(file: &Path) -> io::Result<Result<FileBackend, DatabaseError>> {
     let folder = file.parent().unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(file)?;
     // The file's name is to outlive the machine too.
     File::open(folder)?.sync_all()?;
-    Ok(FileBackend::new(opened).and_then(|file| Database::builder().set_cache_size(CACHE).create_with_backend(file)))
+    Ok(FileBackend::new(opened))
 }
 
 fn unusable(file: &Path, error: DatabaseError) -> OpenError {
@@ -241,4 +248,75 @@ fn read(database: &Database) -> Result<Vec<Change>, redb::Error> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use redb::StorageBackend;
+    use redb::backends::InMemoryBackend;
+
+    use super::super::{Refusal, Store};
+    use super::*;
+    use crate::clock::Clock;
+
+    /// A disk that can be told to fail.
+    #[derive(Debug)]
+    struct Failing(InMemoryBackend, Arc<AtomicBool>);
+
+    impl Failing {
+        fn check(&self) -> io::Result<()> {
+            match self.1.load(Ordering::Relaxed) {
+                false => Ok(()),
+                true => Err(io::ErrorKind::StorageFull.into()),
+            }
+        }
+    }
+
+    impl StorageBackend for Failing {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.check()?;
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.check()?;
+            self.0.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.check()?;
+            self.0.write(offset, data)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_fails_faults_the_event_and_every_question_after_it() {
+        let (limits, metrics, fails) = (Limits::default(), Arc::new(Metrics::default()), Arc::default());
+        let backend = Failing(InMemoryBackend::new(), Arc::clone(&fails));
+        let database = Database::builder().create_with_backend(backend).expect("it works so far");
+        let store = Store::new(&limits, &Clock::manual(), &metrics);
+        store.keep_on(Disk::start(database, Path::new("test.redb"), &limits, &metrics).expect("it works so far"));
+        let mut first = store.draft(TenantId::UNNAMED);
+        assert_eq!(first.increment("hits", 1, None), Ok(1));
+        assert!(first.commit().await.is_ok());
+        let (mut second, mut reader) = (store.draft(TenantId::UNNAMED), store.draft(TenantId::UNNAMED));
+        assert_eq!(second.increment("hits", 1, None), Ok(2));
+        assert!(reader.get("hits").expect("the disk works so far").is_some());
+        fails.store(true, Ordering::Relaxed);
+        assert!(second.commit().await.is_err());
+        assert!(reader.commit().await.is_err(), "what it read was lost");
+        assert_eq!(store.draft(TenantId::UNNAMED).get("hits"), Err(Refusal::Failed));
+        assert_eq!(store.draft(TenantId::UNNAMED).increment("hits", 1, None), Err(Refusal::Failed));
+        assert_eq!(metrics.store_failures.get(), 1);
+    }
 }

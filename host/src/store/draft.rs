@@ -249,3 +249,144 @@ fn text(value: Value) -> Bytes {
         Value::Counter(number) => number.to_string().into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::limits::Limits;
+    use crate::metrics::Metrics;
+
+    fn store(limits: &Limits) -> (Store, Clock) {
+        let clock = Clock::manual();
+        (Store::new(limits, &clock, &Arc::new(Metrics::default())), clock)
+    }
+
+    fn on_disk(file: &Path) -> Store {
+        let store = Store::new(&Limits::default(), &Clock::manual(), &Arc::new(Metrics::default()));
+        store.keep_in(file).expect("the file can be used");
+        store
+    }
+
+    fn draft(store: &Store) -> Draft {
+        store.draft(TenantId::UNNAMED)
+    }
+
+    fn value(store: &Store, key: &str) -> Option<String> {
+        let found = draft(store).get(key).expect("the store works");
+        found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn set(store: &Store, key: &str, value: &'static str, ttl: Option<u32>) {
+        let mut event = draft(store);
+        event.set(key, Bytes::from_static(value.as_bytes()), ttl).expect("it fits");
+        event.commit().await.expect("there is no disk");
+    }
+
+    #[tokio::test]
+    async fn writes_are_seen_by_their_event_at_once_and_by_others_after_the_commit() {
+        let (store, _) = store(&Limits::default());
+        let mut event = draft(&store);
+        event.set("key", Bytes::from_static(b"new"), None).expect("it fits");
+        assert_eq!(event.get("key"), Ok(Some(Bytes::from_static(b"new"))));
+        assert_eq!(value(&store, "key"), None);
+        event.commit().await.expect("there is no disk");
+        assert_eq!(value(&store, "key").as_deref(), Some("new"));
+    }
+
+    #[tokio::test]
+    async fn a_draft_that_is_dropped_takes_back_its_own_increments_only() {
+        let (store, _) = store(&Limits::default());
+        let (mut first, mut second) = (draft(&store), draft(&store));
+        assert_eq!(first.increment("n", 1, None), Ok(1));
+        assert_eq!(second.increment("n", 10, None), Ok(11));
+        assert_eq!(first.increment("n", 1, None), Ok(12));
+        drop(first);
+        assert_eq!(value(&store, "n").as_deref(), Some("10"));
+        drop(second);
+        assert_eq!(value(&store, "n"), None, "nobody is left who made it");
+    }
+
+    #[tokio::test]
+    async fn a_counter_that_was_replaced_meanwhile_is_not_touched_by_taking_back() {
+        let (store, _) = store(&Limits::default());
+        let mut event = draft(&store);
+        assert_eq!(event.increment("n", 5, None), Ok(5));
+        let mut other = draft(&store);
+        other.remove("n").expect("it fits");
+        other.commit().await.expect("there is no disk");
+        let mut third = draft(&store);
+        assert_eq!(third.increment("n", 1, None), Ok(1));
+        third.commit().await.expect("there is no disk");
+        drop(event);
+        assert_eq!(value(&store, "n").as_deref(), Some("1"));
+    }
+
+    #[tokio::test]
+    async fn taking_back_never_leads_out_of_the_range() {
+        let (store, _) = store(&Limits::default());
+        let (mut first, mut second) = (draft(&store), draft(&store));
+        let most = super::super::values::COUNTER_LIMIT;
+        assert_eq!(first.increment("n", most, None), Ok(most));
+        assert_eq!(second.increment("n", -most, None), Ok(0));
+        assert_eq!(second.increment("n", -1, None), Err(Refusal::OutOfRange), "without the first it would be too low");
+        assert_eq!(first.increment("n", i64::MAX, None), Err(Refusal::OutOfRange));
+        assert_eq!(first.increment("n", i64::MIN, None), Err(Refusal::OutOfRange));
+        drop(first);
+        assert_eq!(value(&store, "n"), Some((-most).to_string()));
+    }
+
+    #[tokio::test]
+    async fn what_is_over_is_freed_by_the_next_sweep() {
+        let (store, clock) = store(&Limits::default());
+        for key in 0..250 {
+            set(&store, &key.to_string(), "x", Some(1000)).await;
+        }
+        set(&store, "stays", "x", None).await;
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(value(&store, "0"), None, "nobody sees it");
+        store.sweep();
+        assert_eq!(store.lock().of(TenantId::UNNAMED, 0).count(), 1);
+        assert_eq!(value(&store, "stays").as_deref(), Some("x"));
+    }
+
+    #[tokio::test]
+    async fn a_time_that_is_over_before_the_commit_leaves_nothing() {
+        let (store, clock) = store(&Limits::default());
+        set(&store, "key", "old", None).await;
+        let mut event = draft(&store);
+        event.set("key", Bytes::from_static(b"new"), Some(10)).expect("it fits");
+        clock.advance(Duration::from_millis(10));
+        assert_eq!(event.get("key"), Ok(None));
+        event.commit().await.expect("there is no disk");
+        assert_eq!(value(&store, "key"), None);
+    }
+
+    #[tokio::test]
+    async fn on_disk_are_commits_and_no_increments_of_events_that_still_run() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let file = folder.path().join("store.redb");
+        let store = on_disk(&file);
+        let mut open = draft(&store);
+        assert_eq!(open.increment("n", 100, None), Ok(100));
+        let mut event = draft(&store);
+        event.set("key", Bytes::from_static(b"value"), None).expect("it fits");
+        assert!(event.commit().await.is_ok(), "it saw no counter, and waits for nobody");
+        let mut event = draft(&store);
+        assert_eq!(event.increment("n", 1, None), Ok(101));
+        // Handed over to the disk, but not answered, since the open event may still be taken back.
+        event.apply(None).expect("the disk works");
+        store.close();
+        drop((open, event, store));
+        let store = on_disk(&file);
+        assert_eq!(value(&store, "n").as_deref(), Some("1"));
+        assert_eq!(value(&store, "key").as_deref(), Some("value"));
+        let mut late = draft(&store);
+        assert_eq!(late.increment("n", 1, None), Ok(2));
+        store.close();
+        assert!(late.commit().await.is_err(), "nothing is kept after the end");
+    }
+}
