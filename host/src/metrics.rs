@@ -50,7 +50,9 @@ pub struct Metrics {
     pub control_dropped: Counter,
     /// Request heads that did not come in time or did not parse.
     pub bad_heads: Counter,
-    /// Instances that are live now.
+    /// Calls of services that faulted; these are counted among the faults as well.
+    pub service_faults: Counter,
+    /// Live instances in the pools of the workers.
     pub instances: Gauge,
     /// Events that waited for an instance.
     pub instance_waits: Counter,
@@ -80,9 +82,10 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        for (name, help, gauge) in
-            [("connections", "Open connections", &self.connections), ("instances", "Live instances", &self.instances)]
-        {
+        for (name, help, gauge) in [
+            ("connections", "Open connections", &self.connections),
+            ("instances", "Live instances in the pools", &self.instances),
+        ] {
             registry.register(name, help, gauge.clone());
         }
         for (name, help, counter) in self.counters() {
@@ -90,7 +93,7 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 25] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 26] {
         [
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
@@ -110,6 +113,7 @@ impl Metrics {
             ("idle", "Connections without a message for longer than allowed", &self.idle),
             ("control_dropped", "Pings and pongs that guests were not told of", &self.control_dropped),
             ("bad_heads", "Request heads late or malformed", &self.bad_heads),
+            ("service_faults", "Calls of services that faulted", &self.service_faults),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),
             ("inbox_waits", "Mails that waited for room in an inbox", &self.inbox_waits),
             ("store_waits", "Events that waited for the store's disk to take more", &self.store_waits),

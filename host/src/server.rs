@@ -32,6 +32,8 @@ pub struct Shared {
     pub routes: Routes,
     /// The files.
     pub statics: Vec<StaticConfig>,
+    /// Set once, when the services were told to start: from then on connections are accepted.
+    pub serving: watch::Sender<bool>,
     /// Set once, when the server is to stop.
     pub stopping: watch::Sender<bool>,
 }

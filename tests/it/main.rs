@@ -18,4 +18,5 @@ mod notices;
 mod protocol;
 mod reload;
 mod rooms;
+mod services;
 mod store;
