@@ -188,7 +188,7 @@ impl Tables {
     /// Whether there was anything to free.
     fn free_some(&mut self, now: WallTime) -> bool {
         let tenants: Vec<_> = self.tenants.keys().copied().collect();
-        tenants.into_iter().fold(false, |any, tenant| self.free(tenant, now) || any)
+        tenants.into_iter().any(|tenant| self.free(tenant, now))
     }
 
     fn free(&mut self, tenant: TenantId, now: WallTime) -> bool {

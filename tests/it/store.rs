@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use switchboard_harness::{Client, Clock, TestServer};
 
-use crate::fixtures::{serving, serving_within, setup};
+use crate::fixtures::{components, serving, serving_within, setup};
 
 /// A puppet on `/ws`, with these keys of `[server]`.
 fn puppet(server: &str) -> String {
@@ -116,6 +116,16 @@ async fn an_increment_is_seen_at_once_and_only_it_is_taken_back() {
     let _cid = server.connect("/ws?do=join+den").await;
     ann.expect_close(1011, "internal error").await;
     ask(&mut bob, "store-get seats", &["seats is 101"]).await;
+}
+
+#[tokio::test]
+async fn l4_the_store_outlives_a_reload() {
+    let server = serving("puppet");
+    let mut ann = server.connect("/ws").await;
+    ask(&mut ann, "store-set motd hello\nincrement visits 2", &["visits is 2"]).await;
+    server.replace_with("puppet", &[&components().bytes("puppet")[..], &[0, 3, 2, b'v', b'2']].concat());
+    server.reload("puppet").await.expect("the file is good");
+    ask(&mut ann, "store-get motd\nincrement visits 1", &["motd is hello", "visits is 3"]).await;
 }
 
 #[tokio::test]
