@@ -23,4 +23,5 @@ mod reload;
 mod rooms;
 mod services;
 mod stocks;
+mod store;
 mod testing;

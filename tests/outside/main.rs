@@ -15,5 +15,6 @@ mod program;
 mod project;
 mod stocks;
 mod stopping;
+mod store;
 mod switchboard;
 mod tools;

@@ -70,7 +70,7 @@ impl FakeHost {
         super::imports::store::get(key).ok().flatten()
     }
 
-    /// Puts a value into the store.
+    /// Puts a value into the store, which stays.
     pub fn store(&self, key: &str, value: &[u8]) {
         let stored = Stored { value: Value::Bytes(value.to_vec()), ends: None };
         World::with(|world| world.store.insert(key.to_owned(), stored));

@@ -65,6 +65,8 @@ pub struct Event {
     pub effects: Vec<Effect>,
     /// How many bytes the effects hold together.
     pub bytes: usize,
+    /// Keys of the store that it wrote, with the bytes that they hold.
+    pub written: BTreeMap<String, usize>,
     state_before: BTreeMap<String, Vec<u8>>,
     store_before: BTreeMap<String, Stored>,
 }
@@ -88,6 +90,16 @@ impl World {
         WORLD.with(|world| look(&mut world.borrow_mut()))
     }
 
+    /// A value of the store whose time is not over.
+    pub fn stored(&self, key: &str) -> Option<&Stored> {
+        self.store.get(key).filter(|stored| stored.ends.is_none_or(|ends| ends > self.now))
+    }
+
+    /// When a value of this time to live ends.
+    pub fn ends(&self, ttl_ms: Option<u32>) -> Option<Duration> {
+        ttl_ms.map(|ttl| self.now + Duration::from_millis(ttl.into()))
+    }
+
     /// Opens a connection that no plugin has seen yet.
     pub fn open(&mut self, request: Request) -> u64 {
         let id = self.connections.len() as u64 + 1;
@@ -101,8 +113,9 @@ impl World {
 
     pub fn begin(&mut self, connection: Option<u64>, outbound: bool) {
         let state_before = connection.map(|id| self.peer(id).state.clone()).unwrap_or_default();
-        let store_before = self.store.clone();
-        self.event = Some(Event { connection, outbound, effects: Vec::new(), bytes: 0, state_before, store_before });
+        let (store_before, written) = (self.store.clone(), BTreeMap::new());
+        self.event =
+            Some(Event { connection, outbound, effects: Vec::new(), bytes: 0, written, state_before, store_before });
     }
 
     /// The event returned: all that it asked for takes effect, in the order of its calls.
@@ -122,12 +135,6 @@ impl World {
         if let Some(id) = event.connection {
             self.peer(id).state = event.state_before;
         }
-    }
-
-    /// The value of a key whose time is not over.
-    pub fn stored(&mut self, key: &str) -> Option<&mut Stored> {
-        let now = self.now;
-        self.store.get_mut(key).filter(|stored| stored.ends.is_none_or(|ends| ends > now))
     }
 
     /// The timer of a connection that is due first, if it is due by then; of two at one time the lower token.
