@@ -37,7 +37,7 @@ async fn a4_json_is_answered_with_json() {
     let server = serving("strict");
     let mut ann = server.connect("/ws?expects=json").await;
     ann.send(r#"{"a":1}"#).await;
-    ann.expect_text(r#"{"data":{"a":1},"status":"success"}"#).await;
+    ann.expect_text(r#"{"status":"success","data":{"a":1}}"#).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,6 @@
-//! The first-party plugin `queue`: scenario Q1. What happens when a mailbox is full is in `broadcast`.
+//! The first-party plugin `queue`: scenario Q1.
+//!
+//! It holds no items itself, so what happens to them when a mailbox is full is no part of it; that is in `broadcast`.
 
 use switchboard_harness::TestServer;
 

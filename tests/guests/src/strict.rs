@@ -2,11 +2,19 @@
 //!
 //! What is of another kind ends with `?`, as in any plugin.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use switchboard_sdk::{Close, Connection, Handler, Message, export};
 
 #[derive(Default)]
 struct Strict;
+
+/// Fields in the order in which they are sent.
+#[derive(Serialize)]
+struct Answer {
+    status: &'static str,
+    data: Value,
+}
 
 impl Handler for Strict {
     type State = ();
@@ -14,10 +22,7 @@ impl Handler for Strict {
     fn message(&self, connection: &Connection, message: Message, _: &mut ()) -> Result<(), Close> {
         Ok(match connection.handshake()?.query("expects") {
             Some("bytes") => connection.send_bytes(message.bytes()?)?,
-            Some("json") => {
-                let data: Value = message.json()?;
-                connection.send_json(&json!({"status": "success", "data": data}))?
-            }
+            Some("json") => connection.send_json(&Answer { status: "success", data: message.json()? })?,
             _ => connection.send_text(message.text()?)?,
         })
     }
