@@ -4,9 +4,11 @@
 //! routers are flattened into routes, and every plugin that a route names exists.
 //! Invariant: a `Config` is valid; whatever is wrong in the file is a [`ConfigError`] with file, line and key.
 
+mod capacity;
 mod raw;
 mod resolve;
 
+pub use capacity::{CapacityConfig, WhenFull};
 pub use resolve::parse_address;
 
 use std::collections::BTreeMap;
@@ -72,6 +74,8 @@ pub struct RouteConfig {
     pub handler: String,
     /// Origins that may connect beside the server's own host; "*" stands for any.
     pub origins: Vec<String>,
+    /// How many connections it may have; none means as many as come.
+    pub capacity: Option<CapacityConfig>,
 }
 
 /// `[[static]]`

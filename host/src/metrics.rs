@@ -20,6 +20,8 @@ pub struct Metrics {
     pub refused: Counter,
     /// Of these, for a foreign Origin.
     pub refused_origin: Counter,
+    /// Of these, because the route has as many connections as it may.
+    pub refused_capacity: Counter,
     /// Messages from clients.
     pub messages_in: Counter,
     /// Messages to clients.
@@ -80,11 +82,12 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 20] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 21] {
         [
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
             ("refused_origin", "Handshakes with a foreign Origin", &self.refused_origin),
+            ("refused_capacity", "Handshakes for a route that is full", &self.refused_capacity),
             ("messages_in", "Messages from clients", &self.messages_in),
             ("messages_out", "Messages to clients", &self.messages_out),
             ("faults", "Events that faulted by the guest's doing", &self.faults),

@@ -3,8 +3,11 @@
 //! Built from the configuration, read by `server/upgrade`; knows nothing of sockets and plugins.
 //! Invariant: a path leads to one route, the most specific one, whatever the order in the file.
 
+pub mod capacity;
+
 use std::sync::Arc;
 
+use self::capacity::Capacity;
 use crate::config::RouteConfig;
 use crate::handshake::RouteNames;
 use crate::path::pattern::Pattern;
@@ -28,6 +31,8 @@ pub struct Route {
     pub handler: String,
     /// Origins that may connect beside the server's own host.
     pub origins: Vec<String>,
+    /// Its slots, where they are limited.
+    pub capacity: Option<Arc<Capacity>>,
     pattern: Pattern,
 }
 
@@ -88,6 +93,7 @@ fn route(index: RouteIndex, config: &RouteConfig) -> Arc<Route> {
         middleware: config.middleware.clone(),
         handler: config.handler.clone(),
         origins: config.origins.clone(),
+        capacity: config.capacity.as_ref().map(Capacity::new),
         pattern: config.pattern.clone(),
     })
 }
@@ -103,6 +109,7 @@ mod tests {
             middleware: Vec::new(),
             handler: "echo".into(),
             origins: Vec::new(),
+            capacity: None,
         };
         Routes::new(&patterns.iter().map(config).collect::<Vec<_>>()).expect("they fit together")
     }

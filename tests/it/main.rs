@@ -6,6 +6,7 @@
 mod auth;
 mod bad_builds;
 mod broadcast;
+mod capacity;
 mod connection;
 mod errors;
 mod faults;

@@ -70,7 +70,7 @@ pub struct Router {
 
 /// `[[route]]`, inside a router or outside of any.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Route {
     pub name: Option<Text>,
     pub path: Text,
@@ -79,6 +79,8 @@ pub struct Route {
     pub middleware: Vec<Text>,
     #[serde(default)]
     pub origins: Option<Vec<Text>>,
+    pub max_connections: Option<Spanned<usize>>,
+    pub when_full: Option<Spanned<toml::Value>>,
 }
 
 /// `[[static]]`

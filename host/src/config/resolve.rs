@@ -12,7 +12,7 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::raw::{self, Text};
-use super::{Config, PluginConfig, Problem, RouteConfig, StaticConfig, line_of};
+use super::{CapacityConfig, Config, PluginConfig, Problem, RouteConfig, StaticConfig, WhenFull, line_of};
 use crate::handshake::RouteNames;
 use crate::id::MAX_WORKERS;
 use crate::limits::Limits;
@@ -184,7 +184,27 @@ impl Resolver<'_> {
         let names = RouteNames { route: name.clone(), routers: scope.routers.clone() };
         let handler = self.plugin(&route.handler, "handler");
         let origins = self.origins(scope, route.origins.as_deref());
-        self.routes.push(RouteConfig { names: Arc::new(names), pattern, middleware, handler, origins });
+        let capacity = self.capacity(route);
+        self.routes.push(RouteConfig { names: Arc::new(names), pattern, middleware, handler, origins, capacity });
+    }
+
+    fn capacity(&mut self, route: &raw::Route) -> Option<CapacityConfig> {
+        let when_full = route.when_full.as_ref().map(|value| self.when_full(value)).unwrap_or_default();
+        match (&route.max_connections, &route.when_full) {
+            (Some(most), _) if *most.as_ref() == 0 => {
+                self.problem(most, "max-connections", "must be at least 1; leave it out for as many as come");
+            }
+            (None, Some(value)) => self.problem(value, "when-full", "has no meaning without `max-connections`"),
+            _ => {}
+        }
+        route.max_connections.as_ref().map(|most| CapacityConfig { connections: *most.as_ref(), when_full })
+    }
+
+    fn when_full(&mut self, value: &Spanned<toml::Value>) -> WhenFull {
+        WhenFull::read(value.as_ref()).unwrap_or_else(|reason| {
+            self.problem(value, "when-full", reason);
+            WhenFull::default()
+        })
     }
 
     fn unique(&mut self, path: &Text, shape: String) {
@@ -265,6 +285,7 @@ fn is_origin(origin: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::CloseFrame;
 
     const PLUGINS: &str = "[plugins.echo]\npath = 'echo.wasm'\n[plugins.log]\npath = 'log.wasm'\n";
 
@@ -328,6 +349,28 @@ mod tests {
         let config = parse(&text).expect("it is right");
         assert_eq!(config.routes[0].origins, ["https://a.example"]);
         assert_eq!(config.routes[1].origins, ["*"]);
+    }
+
+    #[test]
+    fn a_route_may_be_limited_to_so_many_connections() {
+        let route = format!("{PLUGINS}[[route]]\npath = '/a'\nhandler = 'echo'\n");
+        let capacity = |keys: &str| parse(&format!("{route}{keys}")).expect("it is right").routes[0].capacity.clone();
+        assert_eq!(capacity(""), None);
+        let refused = |when_full| Some(CapacityConfig { connections: 2, when_full });
+        assert_eq!(capacity("max-connections = 2"), refused(WhenFull::default()));
+        let full = capacity("max-connections = 2\nwhen-full = '1008 Server at capacity'");
+        assert_eq!(full, refused(WhenFull::Close(CloseFrame::new(1008, "Server at capacity"))));
+        for (keys, error) in [
+            ("max-connections = 0", ":8:max-connections: must be at least 1"),
+            ("max-connections = -1", ":8:max-connections: "),
+            ("when-full = 503", ":8:when-full: has no meaning without `max-connections`"),
+            ("max-connections = 2\nwhen-full = 200", ":9:when-full: a status that refuses is 400 to 599"),
+            ("max-connections = 2\nwhen-full = '1006'", ":9:when-full: the code 1006 may not be sent"),
+            ("max-connections = 2\nwhen-full = []", ":9:when-full: write a status"),
+        ] {
+            let wrong = wrong(&format!("{route}{keys}"));
+            assert!(wrong.contains(error), "{keys}: {wrong}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The opening handshake: from a request for a WebSocket to an open connection, or to a refusal.
 //!
-//! The checks in order: head, Origin, then the guests, gates first. The handshake is one transaction: accepted, its
+//! The checks in order: head, Origin, capacity, then the guests, gates first. The handshake is one transaction: accepted, its
 //! effects are committed and then the 101 is written; refused, nothing happened but what on-disconnect asks for.
 //! Invariant: once a guest was asked, the handshake goes on to its end even if the client is gone meanwhile.
 
@@ -23,12 +23,14 @@ use super::refusal::{Body, Refusal};
 use super::socket::Socket;
 use super::worker::{Load, Worker};
 use crate::chain::{Admission, Chain, Connected, Subject};
+use crate::config::WhenFull;
 use crate::event::{Header, Kept};
 use crate::handshake::{Handshake, Parts};
 use crate::hub::commit::Commit;
 use crate::hub::mailbox::{Bounds, Mailbox};
 use crate::id::TenantId;
 use crate::message::{CloseFrame, close};
+use crate::routes::capacity::{Capacity, Slot};
 use crate::routes::{Captures, Route};
 
 /// The largest body of a guest's response.
@@ -67,7 +69,14 @@ struct Opening {
     mailbox: Rc<Mailbox>,
     upgrade: Upgrade,
     upgraded: OnUpgrade,
-    load: Load,
+    held: Held,
+}
+
+/// What a connection counts for, given back when its end is over.
+struct Held {
+    _load: Load,
+    /// None where the route has no limit.
+    _slot: Option<Slot>,
 }
 
 /// Answers a request for a WebSocket.
@@ -87,12 +96,37 @@ pub async fn open(
     if *worker.shared().stopping.borrow() {
         return Err(Refusal::Draining);
     }
+    let slot = match target.route.capacity.as_ref().map(Capacity::take).transpose() {
+        Ok(slot) => slot,
+        Err(when_full) => return full(worker, when_full, (&upgrade.key, upgraded), load),
+    };
+    let held = Held { _load: load, _slot: slot };
     let chain = worker.chain(target.route.index);
     let handshake = Arc::new(pack(&head, &target, &upgrade));
     let mailbox = Mailbox::new(worker.ids.next(), TenantId::UNNAMED, bounds(worker));
-    let opening = Opening { worker: worker.clone(), chain, mailbox, upgrade, upgraded, load };
+    let opening = Opening { worker: worker.clone(), chain, mailbox, upgrade, upgraded, held };
     // A task of its own: hyper drops this future when the client goes away, and a gate that passed must hear of it.
     tokio::task::spawn_local(opening.run(handshake)).await.unwrap_or(Err(Refusal::Fault))
+}
+
+/// Turns away one connection too many, with a WebSocket that is opened only for that where the route wants it so.
+fn full(
+    worker: &Rc<Worker>,
+    when_full: &WhenFull,
+    (key, upgraded): (&str, OnUpgrade),
+    load: Load,
+) -> Result<Response<Body>, Refusal> {
+    worker.metrics().refused_capacity.inc();
+    let frame = match when_full {
+        WhenFull::Respond(status) => return Err(Refusal::Full(*status)),
+        WhenFull::Close(frame) => frame.clone(),
+    };
+    let response = switching(key, None).map_err(|_| Refusal::Fault)?;
+    // Refusals by a status are counted where they are answered.
+    worker.metrics().refused.inc();
+    let held = Held { _load: load, _slot: None };
+    tokio::task::spawn_local(close_at_once(worker.clone(), upgraded, frame, held));
+    Ok(response)
 }
 
 fn bounds(worker: &Worker) -> Bounds {
@@ -181,9 +215,9 @@ impl Opening {
         let worker = self.worker.clone();
         let mut connection = Connection::open(self.worker, self.chain, self.mailbox, (kept, passed));
         connection.commit(effects).await;
-        let (upgraded, load) = (self.upgraded, self.load);
+        let (upgraded, held) = (self.upgraded, self.held);
         tokio::task::spawn_local(async move {
-            let _load = load;
+            let _held = held;
             match socket(&worker, upgraded).await {
                 Some(socket) => connection.run(socket).await,
                 None => connection.lost().await,
@@ -204,12 +238,14 @@ impl Opening {
         self.mailbox.shut();
         Commit { local: &self.worker.local, own: &self.mailbox, rooms: &mut rooms }.run(ended.effects).await;
         if close::may_send(frame.code) {
-            tokio::task::spawn_local(close_at_once(self.worker, self.upgraded, frame, self.load));
+            // Its slot is free from here on: what is left is to tell the client.
+            let held = Held { _slot: None, ..self.held };
+            tokio::task::spawn_local(close_at_once(self.worker, self.upgraded, frame, held));
         }
     }
 }
 
-async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFrame, _load: Load) {
+async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFrame, _held: Held) {
     let Some(socket) = socket(&worker, upgraded).await else { return };
     let closing = tokio::time::timeout(worker.limits().close(), socket.close(&frame));
     if closing.await.is_err() {
