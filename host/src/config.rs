@@ -18,6 +18,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use crate::handshake::RouteNames;
 use crate::limits::Limits;
 use crate::path::pattern::Pattern;
@@ -76,6 +78,21 @@ pub struct RouteConfig {
     pub origins: Vec<String>,
     /// How many connections it may have; none means as many as come.
     pub capacity: Option<CapacityConfig>,
+    /// What happens when one of its clients reads too slowly.
+    pub slow: SlowPolicy,
+}
+
+/// What becomes of what others send to a connection whose mailbox is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlowPolicy {
+    /// The connection is closed with 1013.
+    #[default]
+    Close,
+    /// What waits longest makes room.
+    DropOldest,
+    /// The new message is left out.
+    DropNewest,
 }
 
 /// `[[static]]`

@@ -38,6 +38,10 @@ pub struct Metrics {
     pub over_quota: Counter,
     /// Connections that were closed because they read too slowly.
     pub slow_consumers: Counter,
+    /// Messages that made room for newer ones in a full mailbox.
+    pub dropped_oldest: Counter,
+    /// Messages that found a full mailbox and were left out.
+    pub dropped_newest: Counter,
     /// Messages of clients over the limit.
     pub too_big: Counter,
     /// Connections that ended because the peer broke the protocol.
@@ -82,7 +86,7 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 21] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 23] {
         [
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
@@ -96,6 +100,8 @@ impl Metrics {
             ("faults_host", "Calls that failed by the host's doing", &self.faults_host),
             ("over_quota", "Host calls answered with quota or too-large", &self.over_quota),
             ("slow_consumers", "Connections closed for reading too slowly", &self.slow_consumers),
+            ("dropped_oldest", "Messages that made room in a full mailbox", &self.dropped_oldest),
+            ("dropped_newest", "Messages that found no room in a full mailbox", &self.dropped_newest),
             ("too_big", "Messages over the limit", &self.too_big),
             ("protocol_errors", "Connections ended by a protocol error", &self.protocol_errors),
             ("close_timeouts", "Close handshakes out of time", &self.close_timeouts),

@@ -8,7 +8,7 @@ pub mod capacity;
 use std::sync::Arc;
 
 use self::capacity::Capacity;
-use crate::config::RouteConfig;
+use crate::config::{RouteConfig, SlowPolicy};
 use crate::handshake::RouteNames;
 use crate::path::pattern::Pattern;
 
@@ -33,6 +33,8 @@ pub struct Route {
     pub origins: Vec<String>,
     /// Its slots, where they are limited.
     pub capacity: Option<Arc<Capacity>>,
+    /// What happens when one of its clients reads too slowly.
+    pub slow: SlowPolicy,
     pattern: Pattern,
 }
 
@@ -94,6 +96,7 @@ fn route(index: RouteIndex, config: &RouteConfig) -> Arc<Route> {
         handler: config.handler.clone(),
         origins: config.origins.clone(),
         capacity: config.capacity.as_ref().map(Capacity::new),
+        slow: config.slow,
         pattern: config.pattern.clone(),
     })
 }
@@ -110,6 +113,7 @@ mod tests {
             handler: "echo".into(),
             origins: Vec::new(),
             capacity: None,
+            slow: SlowPolicy::default(),
         };
         Routes::new(&patterns.iter().map(config).collect::<Vec<_>>()).expect("they fit together")
     }

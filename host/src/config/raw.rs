@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::SlowPolicy;
 use crate::limits::Limits;
 
 /// A text with its place in the file.
@@ -81,6 +82,8 @@ pub struct Route {
     pub origins: Option<Vec<Text>>,
     pub max_connections: Option<Spanned<usize>>,
     pub when_full: Option<Spanned<toml::Value>>,
+    #[serde(default)]
+    pub slow: SlowPolicy,
 }
 
 /// `[[static]]`

@@ -185,7 +185,8 @@ impl Resolver<'_> {
         let handler = self.plugin(&route.handler, "handler");
         let origins = self.origins(scope, route.origins.as_deref());
         let capacity = self.capacity(route);
-        self.routes.push(RouteConfig { names: Arc::new(names), pattern, middleware, handler, origins, capacity });
+        let (names, slow) = (Arc::new(names), route.slow);
+        self.routes.push(RouteConfig { names, pattern, middleware, handler, origins, capacity, slow });
     }
 
     fn capacity(&mut self, route: &raw::Route) -> Option<CapacityConfig> {
@@ -285,6 +286,7 @@ fn is_origin(origin: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SlowPolicy;
     use crate::message::CloseFrame;
 
     const PLUGINS: &str = "[plugins.echo]\npath = 'echo.wasm'\n[plugins.log]\npath = 'log.wasm'\n";
@@ -371,6 +373,18 @@ mod tests {
             let wrong = wrong(&format!("{route}{keys}"));
             assert!(wrong.contains(error), "{keys}: {wrong}");
         }
+    }
+
+    #[test]
+    fn a_route_says_what_happens_to_slow_consumers() {
+        let route = format!("{PLUGINS}[[route]]\npath = '/a'\nhandler = 'echo'\n");
+        let slow = |key: &str| parse(&format!("{route}{key}")).expect("it is right").routes[0].slow;
+        assert_eq!(slow(""), SlowPolicy::Close);
+        assert_eq!(slow("slow = 'close'"), SlowPolicy::Close);
+        assert_eq!(slow("slow = 'drop-oldest'"), SlowPolicy::DropOldest);
+        assert_eq!(slow("slow = 'drop-newest'"), SlowPolicy::DropNewest);
+        let error = wrong(&format!("{route}slow = 'drop'"));
+        assert!(error.contains(":8:slow: ") && error.contains("drop-oldest"), "{error}");
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub async fn open(
     let held = Held { _load: load, _slot: slot };
     let chain = worker.chain(target.route.index);
     let handshake = Arc::new(pack(&head, &target, &upgrade));
-    let mailbox = Mailbox::new(worker.ids.next(), TenantId::UNNAMED, bounds(worker));
+    let mailbox = Mailbox::new(worker.ids.next(), TenantId::UNNAMED, bounds(worker, target.route));
     let opening = Opening { worker: worker.clone(), chain, mailbox, upgrade, upgraded, held };
     // A task of its own: hyper drops this future when the client goes away, and a gate that passed must hear of it.
     tokio::task::spawn_local(opening.run(handshake)).await.unwrap_or(Err(Refusal::Fault))
@@ -129,9 +129,9 @@ fn full(
     Ok(response)
 }
 
-fn bounds(worker: &Worker) -> Bounds {
+fn bounds(worker: &Worker, route: &Route) -> Bounds {
     let limits = worker.limits();
-    Bounds { bytes: limits.mailbox_bytes, messages: limits.mailbox_messages }
+    Bounds { bytes: limits.mailbox_bytes, messages: limits.mailbox_messages, slow: route.slow }
 }
 
 /// Copies the head into one allocation, so that hyper's buffer can go.
