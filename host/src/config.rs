@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -76,6 +77,8 @@ pub struct RouteConfig {
     pub handler: String,
     /// Origins that may connect beside the server's own host; "*" stands for any.
     pub origins: Vec<String>,
+    /// The time without a message after which a connection is closed; none for never.
+    pub idle: Option<Duration>,
     /// How many connections it may have; none means as many as come.
     pub capacity: Option<CapacityConfig>,
     /// What happens when one of its clients reads too slowly.

@@ -6,6 +6,7 @@
 pub mod capacity;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::capacity::Capacity;
 use crate::config::{RouteConfig, SlowPolicy};
@@ -31,6 +32,8 @@ pub struct Route {
     pub handler: String,
     /// Origins that may connect beside the server's own host.
     pub origins: Vec<String>,
+    /// The time without a message after which a connection is closed; none for never.
+    pub idle: Option<Duration>,
     /// Its slots, where they are limited.
     pub capacity: Option<Arc<Capacity>>,
     /// What happens when one of its clients reads too slowly.
@@ -95,6 +98,7 @@ fn route(index: RouteIndex, config: &RouteConfig) -> Arc<Route> {
         middleware: config.middleware.clone(),
         handler: config.handler.clone(),
         origins: config.origins.clone(),
+        idle: config.idle,
         capacity: config.capacity.as_ref().map(Capacity::new),
         slow: config.slow,
         pattern: config.pattern.clone(),
@@ -112,6 +116,7 @@ mod tests {
             middleware: Vec::new(),
             handler: "echo".into(),
             origins: Vec::new(),
+            idle: None,
             capacity: None,
             slow: SlowPolicy::default(),
         };

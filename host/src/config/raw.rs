@@ -80,6 +80,7 @@ pub struct Route {
     pub middleware: Vec<Text>,
     #[serde(default)]
     pub origins: Option<Vec<Text>>,
+    pub idle_ms: Option<u64>,
     pub max_connections: Option<Spanned<usize>>,
     pub when_full: Option<Spanned<toml::Value>>,
     #[serde(default)]
