@@ -97,7 +97,13 @@ impl App {
         let watcher = options.watch.then(|| watch(&registry)).transpose()?;
         let listener = bind(config.listen)?;
         let (stopping, _) = watch::channel(false);
-        let shared = Shared { registry: registry.clone(), routes: table, statics: config.statics.clone(), stopping };
+        let shared = Shared {
+            registry: registry.clone(),
+            routes: table,
+            statics: config.statics.clone(),
+            proxies: config.proxies.clone(),
+            stopping,
+        };
         let server = Server::start(Arc::new(shared), listener, inboxes).context("the workers cannot be started")?;
         Ok(Self { _watcher: watcher, server, registry, routes })
     }

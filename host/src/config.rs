@@ -5,10 +5,12 @@
 //! Invariant: a `Config` is valid; whatever is wrong in the file is a [`ConfigError`] with file, line and key.
 
 mod capacity;
+mod proxies;
 mod raw;
 mod resolve;
 
 pub use capacity::{CapacityConfig, WhenFull};
+pub use proxies::{ForwardedHeader, ProxiesConfig, parse_network};
 pub use resolve::parse_address;
 
 use std::collections::BTreeMap;
@@ -41,6 +43,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// The folder for compiled code and the last good components.
     pub state: PathBuf,
+    /// Whose word on a client's address is taken.
+    pub proxies: ProxiesConfig,
     /// All limits.
     pub limits: Limits,
     /// By name.

@@ -56,6 +56,8 @@ pub struct Metrics {
     pub control_dropped: Counter,
     /// Request heads that did not come in time or did not parse.
     pub bad_heads: Counter,
+    /// Headers of the PROXY protocol that were missing, malformed, late, or not this client's to send.
+    pub bad_proxy_headers: Counter,
     /// Instances that are live now.
     pub instances: Gauge,
     /// Events that waited for an instance.
@@ -92,7 +94,7 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 26] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 27] {
         [
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
@@ -115,6 +117,7 @@ impl Metrics {
             ("idle", "Connections without a message for longer than allowed", &self.idle),
             ("control_dropped", "Pings and pongs that guests were not told of", &self.control_dropped),
             ("bad_heads", "Request heads late or malformed", &self.bad_heads),
+            ("bad_proxy_headers", "Headers of the PROXY protocol that were refused", &self.bad_proxy_headers),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),
             ("inbox_waits", "Mails that waited for room in an inbox", &self.inbox_waits),
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),

@@ -33,7 +33,7 @@ const ORDER: [&str; 22] = [
 ];
 
 /// A dependency, and the only places that may name it.
-const DOORS: [(&str, &[&str]); 9] = [
+const DOORS: [(&str, &[&str]); 10] = [
     ("wasmtime", &["engine"]),
     ("wasmtime_wasi", &["engine"]),
     ("tokio_tungstenite", &["server"]),
@@ -43,6 +43,7 @@ const DOORS: [(&str, &[&str]); 9] = [
     ("anyhow", &["cli", "app", "main"]),
     ("matchit", &["routes"]),
     ("toml", &["config"]),
+    ("ipnet", &["config"]),
 ];
 
 /// Lines before the tests of a file.

@@ -22,6 +22,7 @@ pub struct Request {
     address: SocketAddr,
     target: String,
     headers: Vec<(String, String)>,
+    before: Vec<u8>,
     behind: Vec<u8>,
 }
 
@@ -36,7 +37,7 @@ impl Request {
             ("Sec-WebSocket-Key", KEY),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { address, target: target.to_owned(), headers: headers.into(), behind: Vec::new() }
+        Self { address, target: target.to_owned(), headers: headers.into(), before: Vec::new(), behind: Vec::new() }
     }
 
     /// Adds a header, also one that is there already.
@@ -59,6 +60,12 @@ impl Request {
     /// Says which page asks, as a browser does.
     pub fn origin(self, origin: &str) -> Self {
         self.header("Origin", origin)
+    }
+
+    /// Sends these bytes in one piece with the request and in front of it, as proxies do.
+    pub fn behind(mut self, bytes: &[u8]) -> Self {
+        self.before.extend(bytes);
+        self
     }
 
     /// Sends these bytes in one piece with the request, before the server has answered.
@@ -89,7 +96,7 @@ impl Request {
     async fn exchange(self) -> std::io::Result<Result<Client, Response>> {
         let mut stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
-        stream.write_all(&[self.head().as_bytes(), &self.behind].concat()).await?;
+        stream.write_all(&[&self.before, self.head().as_bytes(), &self.behind].concat()).await?;
         let (response, behind) = Response::read(&mut stream).await?;
         if response.status != 101 {
             return Ok(Err(response));

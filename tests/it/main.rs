@@ -17,5 +17,6 @@ mod limits;
 mod middleware;
 mod notices;
 mod protocol;
+mod proxies;
 mod reload;
 mod rooms;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::SlowPolicy;
+use super::{ForwardedHeader, SlowPolicy};
 use crate::limits::Limits;
 
 /// A text with its place in the file.
@@ -30,11 +30,14 @@ pub struct File {
 
 /// `[server]`
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Server {
     pub listen: Option<Text>,
     pub workers: Option<Spanned<usize>>,
     pub state: Option<String>,
+    pub trusted_proxies: Vec<Text>,
+    pub forwarded: Option<Spanned<ForwardedHeader>>,
+    pub proxy_protocol: Option<Spanned<bool>>,
     pub limits: Option<Spanned<Limits>>,
 }
 

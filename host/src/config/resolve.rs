@@ -13,7 +13,10 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::raw::{self, Text};
-use super::{CapacityConfig, Config, PluginConfig, Problem, RouteConfig, StaticConfig, WhenFull, line_of};
+use super::{
+    CapacityConfig, Config, PluginConfig, Problem, ProxiesConfig, RouteConfig, StaticConfig, WhenFull, line_of,
+    parse_network,
+};
 use crate::handshake::RouteNames;
 use crate::id::MAX_WORKERS;
 use crate::limits::Limits;
@@ -28,6 +31,9 @@ const STATE: &str = ".switchboard";
 const MAX_MIDDLEWARE: usize = 63;
 /// The longest name of a route or router: it is part of a room's name.
 const MAX_ROUTE_NAME: usize = MAX_NAME - "@router/".len();
+
+/// What is wrong with saying how proxies report where there are none.
+const ALONE: &str = "has no meaning without `trusted-proxies`";
 
 /// What the routers around a route add to it.
 #[derive(Clone, Default)]
@@ -69,12 +75,13 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     resolver.level(raw.router, raw.route, &scope);
     let statics = raw.statics.iter().map(|entry| resolver.static_files(entry)).collect();
     let (listen, workers, limits) = resolver.server(&server);
+    let proxies = resolver.proxies(&server);
     let state = resolver.folder.join(server.state.as_deref().unwrap_or(STATE));
     let Resolver { folder, plugins, routes, problems, .. } = resolver;
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Config { file: file.to_owned(), folder, listen, workers, state, limits, plugins, routes, statics })
+    Ok(Config { file: file.to_owned(), folder, listen, workers, state, proxies, limits, plugins, routes, statics })
 }
 
 impl Resolver<'_> {
@@ -108,6 +115,28 @@ impl Resolver<'_> {
             self.problem(listen, "listen", format!("`{text}` is not an address; write it like `{LISTEN}`"));
         }
         SocketAddr::from(([127, 0, 0, 1], 8080))
+    }
+
+    fn proxies(&mut self, server: &raw::Server) -> ProxiesConfig {
+        let mut trusted = Vec::new();
+        for proxy in &server.trusted_proxies {
+            match parse_network(proxy.as_ref()) {
+                Some(network) => trusted.push(network),
+                None => {
+                    let message = format!("`{}` is no address and no network like `10.0.0.0/8`", proxy.as_ref());
+                    self.problem(proxy, "trusted-proxies", message);
+                }
+            }
+        }
+        let forwarded = server.forwarded.as_ref().map(|forwarded| *forwarded.as_ref()).unwrap_or_default();
+        let protocol = server.proxy_protocol.as_ref().is_some_and(|protocol| *protocol.as_ref());
+        if let (true, Some(at)) = (server.trusted_proxies.is_empty(), &server.forwarded) {
+            self.problem(at, "forwarded", ALONE);
+        }
+        if let (true, true, Some(at)) = (server.trusted_proxies.is_empty(), protocol, &server.proxy_protocol) {
+            self.problem(at, "proxy-protocol", ALONE);
+        }
+        ProxiesConfig { trusted, forwarded, protocol }
     }
 
     fn plugins(&mut self, plugins: BTreeMap<String, raw::Plugin>) {
@@ -292,7 +321,7 @@ fn is_origin(origin: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SlowPolicy;
+    use crate::config::{ForwardedHeader, SlowPolicy};
     use crate::message::CloseFrame;
 
     const PLUGINS: &str = "[plugins.echo]\npath = 'echo.wasm'\n[plugins.log]\npath = 'log.wasm'\n";
@@ -391,6 +420,26 @@ mod tests {
         assert_eq!(slow("slow = 'drop-newest'"), SlowPolicy::DropNewest);
         let error = wrong(&format!("{route}slow = 'drop'"));
         assert!(error.contains(":8:slow: ") && error.contains("drop-oldest"), "{error}");
+    }
+
+    #[test]
+    fn proxies_are_trusted_by_address_and_network() {
+        let proxies = |keys: &str| parse(&format!("[server]\n{keys}")).expect("it is right").proxies;
+        assert_eq!(proxies(""), ProxiesConfig::default());
+        let all = proxies("trusted-proxies = ['10.0.0.0/8', '::1']\nforwarded = 'none'\nproxy-protocol = true");
+        assert_eq!((all.trusted.len(), all.forwarded, all.protocol), (2, ForwardedHeader::None, true));
+        let default = proxies("trusted-proxies = ['127.0.0.1']");
+        assert_eq!((default.forwarded, default.protocol), (ForwardedHeader::XForwardedFor, false));
+        for (keys, error) in [
+            ("trusted-proxies = ['::1',\n'lb.example']", ":3:trusted-proxies: `lb.example` is no address"),
+            ("trusted-proxies = ['10.0.0.0/33']", ":2:trusted-proxies: `10.0.0.0/33` is no address"),
+            ("proxy-protocol = true", ":2:proxy-protocol: has no meaning without `trusted-proxies`"),
+            ("forwarded = 'forwarded'", ":2:forwarded: has no meaning without `trusted-proxies`"),
+            ("trusted-proxies = ['::1']\nforwarded = 'via'", ":3:forwarded: unknown variant `via`"),
+        ] {
+            let wrong = wrong(&format!("[server]\n{keys}"));
+            assert!(wrong.contains(error), "{keys}: {wrong}");
+        }
     }
 
     #[test]
