@@ -96,12 +96,13 @@ impl App {
         let Loaded { registry, routes: table, inboxes } = loaded;
         let watcher = options.watch.then(|| watch(&registry)).transpose()?;
         let listener = bind(config.listen)?;
-        let (stopping, _) = watch::channel(false);
+        let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
         let shared = Shared {
             registry: registry.clone(),
             routes: table,
             statics: config.statics.clone(),
             proxies: config.proxies.clone(),
+            serving,
             stopping,
         };
         let server = Server::start(Arc::new(shared), listener, inboxes).context("the workers cannot be started")?;

@@ -91,6 +91,11 @@ impl Engine {
         &self.abilities
     }
 
+    /// Whether an instance may take another event.
+    pub fn reuses(&self) -> bool {
+        self.reuse == Reuse::Always
+    }
+
     /// The ticker that makes long events yield.
     pub fn ticker(&self) -> &Ticker {
         &self.ticker

@@ -58,7 +58,9 @@ pub struct Metrics {
     pub bad_heads: Counter,
     /// Headers of the PROXY protocol that were missing, malformed, late, or not this client's to send.
     pub bad_proxy_headers: Counter,
-    /// Instances that are live now.
+    /// Calls of services that faulted; these are counted among the faults as well.
+    pub service_faults: Counter,
+    /// Live instances in the pools of the workers.
     pub instances: Gauge,
     /// Events that waited for an instance.
     pub instance_waits: Counter,
@@ -84,9 +86,10 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        for (name, help, gauge) in
-            [("connections", "Open connections", &self.connections), ("instances", "Live instances", &self.instances)]
-        {
+        for (name, help, gauge) in [
+            ("connections", "Open connections", &self.connections),
+            ("instances", "Live instances in the pools", &self.instances),
+        ] {
             registry.register(name, help, gauge.clone());
         }
         for (name, help, counter) in self.counters() {
@@ -94,7 +97,7 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 27] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 28] {
         [
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
@@ -118,6 +121,7 @@ impl Metrics {
             ("control_dropped", "Pings and pongs that guests were not told of", &self.control_dropped),
             ("bad_heads", "Request heads late or malformed", &self.bad_heads),
             ("bad_proxy_headers", "Headers of the PROXY protocol that were refused", &self.bad_proxy_headers),
+            ("service_faults", "Calls of services that faulted", &self.service_faults),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),
             ("inbox_waits", "Mails that waited for room in an inbox", &self.inbox_waits),
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),

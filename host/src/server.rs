@@ -35,6 +35,8 @@ pub struct Shared {
     pub statics: Vec<StaticConfig>,
     /// Whose word on a client's address is taken.
     pub proxies: ProxiesConfig,
+    /// Set once, when the services were told to start: from then on connections are accepted.
+    pub serving: watch::Sender<bool>,
     /// Set once, when the server is to stop.
     pub stopping: watch::Sender<bool>,
 }

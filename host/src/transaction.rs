@@ -223,7 +223,7 @@ impl Transaction {
     }
 
     fn own(&self, connection: ConnectionId) -> Result<(), Failure> {
-        let own = connection == self.subject.connection;
+        let own = connection == self.subject.connection && connection != ConnectionId::NONE;
         own.then_some(()).ok_or_else(|| Failure::invalid("only the event's own connection can be asked for this"))
     }
 

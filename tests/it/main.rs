@@ -20,3 +20,4 @@ mod protocol;
 mod proxies;
 mod reload;
 mod rooms;
+mod services;
