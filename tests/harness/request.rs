@@ -63,7 +63,7 @@ impl Request {
     }
 
     /// Sends these bytes in one piece with the request and in front of it, as proxies do.
-    pub fn behind(mut self, bytes: &[u8]) -> Self {
+    pub fn preceded_by(mut self, bytes: &[u8]) -> Self {
         self.before.extend(bytes);
         self
     }

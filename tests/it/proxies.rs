@@ -126,7 +126,7 @@ async fn a_trusted_proxy_speaks_the_proxy_protocol_and_nothing_behind_its_header
     let server = speaking(TRUSTED);
     for header in [V1, V2] {
         // The request and a message come in the same piece as the header.
-        let request = server.request("/ws").behind(header).and_at_once(&masked(0x81, b"early"));
+        let request = server.request("/ws").preceded_by(header).and_at_once(&masked(0x81, b"early"));
         let mut ann = request.connect().await;
         let (at_connect, at_message) = (ann.text().await, ann.text().await);
         let told: Value = serde_json::from_str(&at_connect).expect("JSON");
@@ -156,9 +156,9 @@ async fn a_header_may_come_byte_by_byte() {
 async fn a_proxy_that_speaks_for_itself_keeps_its_address() {
     let server = speaking(TRUSTED);
     for header in [LOCAL, b"PROXY UNKNOWN\r\n"] {
-        assert!(is_socket(&peer(server.request("/ws").behind(header)).await));
+        assert!(is_socket(&peer(server.request("/ws").preceded_by(header)).await));
         // And its word counts, as it is trusted.
-        let request = server.request("/ws").behind(header).header("X-Forwarded-For", "192.0.2.7");
+        let request = server.request("/ws").preceded_by(header).header("X-Forwarded-For", "192.0.2.7");
         assert_eq!(peer(request).await, "192.0.2.7:0");
     }
 }
@@ -168,10 +168,10 @@ async fn a_client_behind_the_proxy_protocol_is_not_believed_itself() {
     let server = speaking(TRUSTED);
     let request = || server.request("/ws").header("X-Forwarded-For", "203.0.113.7");
     for header in [V1, V2] {
-        assert_eq!(peer(request().behind(header)).await, "192.0.2.1:8080");
+        assert_eq!(peer(request().preceded_by(header)).await, "192.0.2.1:8080");
     }
     let by_a_proxy = b"PROXY TCP4 10.9.9.9 10.0.0.1 8080 80\r\n";
-    assert_eq!(peer(request().behind(by_a_proxy)).await, "203.0.113.7:0");
+    assert_eq!(peer(request().preceded_by(by_a_proxy)).await, "203.0.113.7:0");
 }
 
 #[tokio::test]
