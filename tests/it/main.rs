@@ -6,6 +6,7 @@
 mod auth;
 mod bad_builds;
 mod broadcast;
+mod capacity;
 mod connection;
 mod errors;
 mod faults;
@@ -18,6 +19,7 @@ mod limits;
 mod middleware;
 mod notices;
 mod protocol;
+mod proxies;
 mod queue;
 mod reload;
 mod rooms;
