@@ -1,12 +1,24 @@
-//! Who is let in: scenarios U1, U2, U3, U5 and U9, with the first-party gate `auth-token`.
+//! Who is let in: scenarios U1 to U5 and U9, with the first-party gates `auth-token` and `auth-jwt`.
 //!
 //! The gate stands before the puppet, with another gate on each side, so that it shows who was asked and who was told.
 
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
 use switchboard_harness::TestServer;
 
 use crate::fixtures::start;
 
+#[path = "../../plugins/auth-jwt/tests/keys/sign.rs"]
+mod sign;
+
+use sign::{EC_PUBLIC, KEYS, Key, RSA_PUBLIC, SECRET};
+
 fn guarded(config: &str) -> TestServer {
+    guarded_by("auth_token", config)
+}
+
+fn guarded_by(gate: &str, config: &str) -> TestServer {
     start(&format!(
         r#"
         middleware = ["outside"]
@@ -15,7 +27,7 @@ fn guarded(config: &str) -> TestServer {
         path = "link.wasm"
 
         [plugins.auth]
-        path = "auth_token.wasm"
+        path = "{gate}.wasm"
         config = {{ {config} }}
 
         [plugins.inside]
@@ -34,6 +46,34 @@ fn guarded(config: &str) -> TestServer {
 
 const TOKENS: &str = "tokens = 'abc=ann, def=bob'";
 
+/// How the gate is configured to check what this key signs.
+fn checked_by(key: Key) -> String {
+    let key = match key {
+        Key::Hs256(secret) => format!("secret = '{secret}'"),
+        Key::Rs256 => format!("public-key = '''{RSA_PUBLIC}'''"),
+        Key::Es256 => format!("public-key = '''{EC_PUBLIC}'''"),
+    };
+    format!("{key}, issuer = 'login', audience = 'chat'")
+}
+
+/// Seconds since the Unix epoch, so many from now.
+fn in_seconds(seconds: i64) -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    now.as_secs() as i64 + seconds
+}
+
+/// What the gate of the tests wants to be told of ann.
+fn ann() -> Value {
+    json!({"sub": "ann", "exp": in_seconds(600), "nbf": in_seconds(-600), "iss": "login", "aud": ["chat"]})
+}
+
+/// Claims that are good but for one.
+fn but(claim: &str, value: Value) -> Value {
+    let mut claims = ann();
+    claims[claim] = value;
+    claims
+}
+
 /// What the guests wrote, as `PLUGIN LINE`.
 fn told(server: &TestServer) -> Vec<String> {
     let records = server.log().records().into_iter().filter(|record| record.is_of_guest());
@@ -50,7 +90,7 @@ async fn u1_a_wrong_token_is_opened_and_closed_with_1008() {
 #[tokio::test]
 async fn u2_who_is_refused_reaches_nobody_inside_and_those_outside_hear_of_it() {
     let server = guarded(TOKENS);
-    server.connect("/ws?token=wrong").await.expect_close(1008, "Unauthorized").await;
+    server.connect("/ws?token=wrong&do=log+called").await.expect_close(1008, "Unauthorized").await;
     server.logged(|record| record.message.starts_with("disconnect")).await;
     assert_eq!(told(&server), ["outside connect", "outside disconnect 1008 \"Unauthorized\""]);
 }
@@ -76,6 +116,68 @@ async fn u3_without_a_token_authentication_is_required() {
     let refused = server.request("/ws").refused().await;
     assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some("Bearer")));
     assert_eq!(refused.body, "Authentication required");
+}
+
+#[tokio::test]
+async fn u3_a_gate_for_web_tokens_asks_for_one_by_close_or_by_http() {
+    let secret = format!("secret = '{SECRET}'");
+    let server = guarded_by("auth_jwt", &secret);
+    server.connect("/ws").await.expect_close(1008, "Authentication required").await;
+
+    let server = guarded_by("auth_jwt", &format!("{secret}, refuse = 'http'"));
+    let refused = server.request("/ws").refused().await;
+    assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some("Bearer")));
+    let refused = server.request("/ws?token=wrong").refused().await;
+    assert_eq!((refused.status, refused.body.as_str()), (401, "Invalid token"));
+    assert_eq!(refused.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
+}
+
+#[tokio::test]
+async fn u4_a_web_token_is_good_in_every_respect_or_invalid() {
+    for key in KEYS {
+        let server = guarded_by("auth_jwt", &checked_by(key));
+        let signed = |claims: &Value| key.sign(&claims.to_string());
+        let bad = [
+            but("exp", json!(in_seconds(-120))),
+            but("exp", json!(null)),
+            but("nbf", json!(in_seconds(120))),
+            but("aud", json!("news")),
+            but("iss", json!("elsewhere")),
+            but("sub", json!("")),
+        ];
+        for claims in bad {
+            let target = format!("/ws?token={}&do=log+called", signed(&claims));
+            server.connect(&target).await.expect_close(1008, "Invalid token").await;
+        }
+        let good = signed(&ann());
+        let changed = good.replace('.', ".e");
+        for token in ["wrong", &changed, &format!("{good}AAAA")] {
+            server.connect(&format!("/ws?token={token}")).await.expect_close(1008, "Invalid token").await;
+        }
+        assert!(!told(&server).iter().any(|line| line.starts_with("puppet")), "{:?}", told(&server));
+        // Good both in the header and in the query, and the handler knows who it is.
+        let mut ann =
+            server.request("/ws?do=get+user").header("Authorization", &format!("Bearer {good}")).connect().await;
+        ann.expect_text("user is ann").await;
+        server.connect(&format!("/ws?token={good}&do=get+user")).await.expect_text("user is ann").await;
+    }
+}
+
+#[tokio::test]
+async fn u4_who_signs_with_the_public_key_as_a_secret_is_refused() {
+    let server = guarded_by("auth_jwt", &checked_by(Key::Rs256));
+    for secret in [RSA_PUBLIC, RSA_PUBLIC.trim()] {
+        let token = Key::Hs256(secret).sign(&ann().to_string());
+        server.connect(&format!("/ws?token={token}")).await.expect_close(1008, "Invalid token").await;
+    }
+}
+
+#[tokio::test]
+async fn a_gate_that_cannot_be_used_as_configured_lets_nobody_in_and_says_why() {
+    let server = guarded_by("auth_jwt", "secret = 'short'");
+    assert_eq!(server.request("/ws?token=x").refused().await.status, 500);
+    let fault = server.logged(|record| record.to_string().contains("at least 32")).await;
+    assert!(fault.to_string().contains("auth"), "{fault}");
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 use switchboard_harness::{Components, Setup, TestServer};
 
 /// Everything that a configuration of a test may name.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 6] = [
     "switchboard-test-guests",
+    "switchboard-plugin-auth-jwt",
     "switchboard-plugin-auth-token",
     "switchboard-plugin-chat",
     "switchboard-plugin-echo",
