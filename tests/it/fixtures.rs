@@ -8,13 +8,14 @@ use std::sync::OnceLock;
 use switchboard_harness::{Components, Setup, TestServer};
 
 /// Everything that a configuration of a test may name.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 7] = [
     "switchboard-test-guests",
     "switchboard-plugin-auth-jwt",
     "switchboard-plugin-auth-token",
     "switchboard-plugin-chat",
     "switchboard-plugin-echo",
     "switchboard-plugin-log",
+    "switchboard-plugin-rate-limit",
 ];
 
 /// Build 1 of the plugin that says which build it is.
