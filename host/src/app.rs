@@ -96,8 +96,9 @@ impl App {
         let Loaded { registry, routes: table, inboxes } = loaded;
         let watcher = options.watch.then(|| watch(&registry)).transpose()?;
         let listener = bind(config.listen)?;
-        let (stopping, _) = watch::channel(false);
-        let shared = Shared { registry: registry.clone(), routes: table, statics: config.statics.clone(), stopping };
+        let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
+        let statics = config.statics.clone();
+        let shared = Shared { registry: registry.clone(), routes: table, statics, serving, stopping };
         let server = Server::start(Arc::new(shared), listener, inboxes).context("the workers cannot be started")?;
         Ok(Self { _watcher: watcher, server, registry, routes })
     }

@@ -9,6 +9,8 @@ pub mod archive;
 pub mod bindings;
 pub mod cache;
 pub mod compile;
+mod contract;
+pub mod exports;
 pub mod fault;
 pub mod generation;
 mod guest;
@@ -87,6 +89,11 @@ impl Engine {
     /// What calls of guests reach.
     pub fn abilities(&self) -> &Arc<Abilities> {
         &self.abilities
+    }
+
+    /// Whether an instance may take another event.
+    pub fn reuses(&self) -> bool {
+        self.reuse == Reuse::Always
     }
 
     /// The ticker that makes long events yield.

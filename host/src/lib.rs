@@ -15,5 +15,7 @@ pub mod metrics;
 pub mod path;
 pub mod routes;
 pub mod server;
+pub mod services;
 pub mod state;
+pub mod timers;
 pub mod transaction;

@@ -42,9 +42,17 @@ pub struct Metrics {
     pub protocol_errors: Counter,
     /// Close handshakes that the peer did not finish in time.
     pub close_timeouts: Counter,
+    /// Connections without a sign of life after a ping.
+    pub no_pong: Counter,
+    /// Connections without a message for longer than allowed.
+    pub idle: Counter,
+    /// Pings and pongs of clients that guests were not told of, because there were too many.
+    pub control_dropped: Counter,
     /// Request heads that did not come in time or did not parse.
     pub bad_heads: Counter,
-    /// Instances that are live now.
+    /// Calls of services that faulted; these are counted among the faults as well.
+    pub service_faults: Counter,
+    /// Live instances in the pools of the workers.
     pub instances: Gauge,
     /// Events that waited for an instance.
     pub instance_waits: Counter,
@@ -70,9 +78,10 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        for (name, help, gauge) in
-            [("connections", "Open connections", &self.connections), ("instances", "Live instances", &self.instances)]
-        {
+        for (name, help, gauge) in [
+            ("connections", "Open connections", &self.connections),
+            ("instances", "Live instances in the pools", &self.instances),
+        ] {
             registry.register(name, help, gauge.clone());
         }
         for (name, help, counter) in self.counters() {
@@ -80,7 +89,7 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 20] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 24] {
         [
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
@@ -96,7 +105,11 @@ impl Metrics {
             ("too_big", "Messages over the limit", &self.too_big),
             ("protocol_errors", "Connections ended by a protocol error", &self.protocol_errors),
             ("close_timeouts", "Close handshakes out of time", &self.close_timeouts),
+            ("no_pong", "Connections without a sign of life after a ping", &self.no_pong),
+            ("idle", "Connections without a message for longer than allowed", &self.idle),
+            ("control_dropped", "Pings and pongs that guests were not told of", &self.control_dropped),
             ("bad_heads", "Request heads late or malformed", &self.bad_heads),
+            ("service_faults", "Calls of services that faulted", &self.service_faults),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),
             ("inbox_waits", "Mails that waited for room in an inbox", &self.inbox_waits),
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),

@@ -5,7 +5,9 @@
 //! Invariant: nothing in here knows WebAssembly; guests are reached through chains.
 
 pub mod acceptor;
+mod alarms;
 mod connection;
+mod deadlines;
 mod files;
 mod head;
 mod http;
@@ -30,6 +32,8 @@ pub struct Shared {
     pub routes: Routes,
     /// The files.
     pub statics: Vec<StaticConfig>,
+    /// Set once, when the services were told to start: from then on connections are accepted.
+    pub serving: watch::Sender<bool>,
     /// Set once, when the server is to stop.
     pub stopping: watch::Sender<bool>,
 }

@@ -7,15 +7,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::inbox::{Mail, Permit};
 use super::local::LocalHub;
 use super::mailbox::{Mailbox, Outgoing};
 use super::room::RoomKey;
-use crate::event::Effect;
+use crate::event::{Effect, Kept};
 use crate::id::{ConnectionId, TenantId};
-use crate::message::{CloseFrame, Message};
+use crate::message::{CloseFrame, Control, Message};
 
 /// What a commit works with: the worker's side of the hub, and the event's own connection.
 pub struct Commit<'a> {
@@ -23,8 +21,8 @@ pub struct Commit<'a> {
     pub local: &'a LocalHub,
     /// The event's own connection.
     pub own: &'a Rc<Mailbox>,
-    /// Its rooms, which joining and leaving change.
-    pub rooms: &'a mut Vec<Arc<str>>,
+    /// What is kept of it: its rooms and its timers are changed here.
+    pub kept: &'a mut Kept,
 }
 
 impl Commit<'_> {
@@ -39,7 +37,9 @@ impl Commit<'_> {
         match effect {
             Effect::Send { to, message, reach } => self.send(to, message, reach).await,
             Effect::Close(connection, frame) => self.close(connection, frame).await,
-            Effect::Ping(to, payload) => self.ping(to, payload).await,
+            Effect::Control(to, frame) => self.control(to, frame).await,
+            Effect::SetTimer(key, due) => self.kept.timers.set(key, due),
+            Effect::CancelTimer(key) => self.kept.timers.cancel(key),
             Effect::Join(room) => self.join(room),
             Effect::Leave(room) => self.leave(&room),
             Effect::Publish { room, message, exclude } => Box::pin(self.publish(room, message, exclude)).await,
@@ -56,14 +56,14 @@ impl Commit<'_> {
         Box::pin(self.mail(to, Mail::Send(to, self.tenant(), message))).await;
     }
 
-    async fn ping(&self, to: ConnectionId, payload: Bytes) {
+    async fn control(&self, to: ConnectionId, frame: Control) {
         if to == self.own.id() {
-            return self.own.put(Outgoing::Ping(payload));
+            return self.own.put(Outgoing::Control(frame));
         }
         if to.worker() == self.local.worker() {
-            return self.local.offer(to, self.tenant(), Outgoing::Ping(payload));
+            return self.local.offer(to, self.tenant(), Outgoing::Control(frame));
         }
-        Box::pin(self.mail(to, Mail::Ping(to, self.tenant(), payload))).await;
+        Box::pin(self.mail(to, Mail::Control(to, self.tenant(), frame))).await;
     }
 
     async fn close(&self, connection: ConnectionId, frame: CloseFrame) {
@@ -79,15 +79,15 @@ impl Commit<'_> {
     }
 
     fn join(&mut self, room: Arc<str>) {
-        if !self.rooms.contains(&room) {
+        if !self.kept.rooms.contains(&room) {
             self.local.join(self.own, &room);
-            self.rooms.push(room);
+            self.kept.rooms.push(room);
         }
     }
 
     fn leave(&mut self, room: &Arc<str>) {
-        if self.rooms.contains(room) {
-            self.rooms.retain(|joined| joined != room);
+        if self.kept.rooms.contains(room) {
+            self.kept.rooms.retain(|joined| joined != room);
             self.local.leave(self.own, room);
         }
     }

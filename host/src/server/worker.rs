@@ -13,11 +13,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-use super::Shared;
-use super::http;
+use super::alarms::Alarms;
+use super::{Shared, http};
 use crate::chain::Chain;
 use crate::clock::Clock;
+use crate::engine::Abilities;
 use crate::engine::pool::Pool;
+use crate::engine::ticker::Activity;
 use crate::hub::inbox::Received;
 use crate::hub::local::LocalHub;
 use crate::id::{ConnectionIds, WorkerIndex};
@@ -25,6 +27,7 @@ use crate::limits::Limits;
 use crate::message::close;
 use crate::metrics::Metrics;
 use crate::routes::RouteIndex;
+use crate::services::Services;
 
 /// How many accepted sockets may wait for a worker.
 const HANDED: usize = 1024;
@@ -36,13 +39,16 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// What the tasks of one worker share.
 pub struct Worker {
     /// Its side of the hub.
-    pub local: LocalHub,
+    pub local: Rc<LocalHub>,
     /// Names for its connections.
     pub ids: ConnectionIds,
+    /// When its connections are to be woken.
+    pub alarms: Alarms,
     shared: Arc<Shared>,
     /// By route.
     chains: Vec<Rc<Chain>>,
     pools: Vec<Rc<Pool>>,
+    activity: Rc<Activity>,
     load: Arc<AtomicUsize>,
 }
 
@@ -104,25 +110,43 @@ impl Worker {
     fn new(shared: Arc<Shared>, index: WorkerIndex, inbox: Received, load: Arc<AtomicUsize>) -> Self {
         let engine = shared.registry.engine();
         let activity = Rc::new(engine.ticker().activity());
-        let local = LocalHub::new(engine.abilities().hub.clone(), index, engine.abilities().metrics.clone(), inbox);
+        let abilities = engine.abilities();
+        let local = LocalHub::new(abilities.hub.clone(), index, abilities.metrics.clone(), inbox);
         let plugins = shared.registry.plugins();
         let pools: Vec<_> =
             plugins.map(|plugin| Rc::new(Pool::new(plugin.clone(), engine.clone(), activity.clone()))).collect();
         let chains = chains(&shared, &pools);
-        Self { local, ids: ConnectionIds::new(index), shared, chains, pools, load }
+        let (ids, alarms) = (ConnectionIds::new(index), Alarms::new(abilities.clock.clone()));
+        Self { local: Rc::new(local), ids, alarms, shared, chains, pools, activity, load }
     }
 
     /// Serves until the order to stop came and all connections are gone, or the time for that is over.
     async fn serve(self: Rc<Self>, sockets: mpsc::Receiver<std::net::TcpStream>, mut stopping: watch::Receiver<bool>) {
         let mail = tokio::task::spawn_local(self.clone().deliver());
+        let alarms = tokio::task::spawn_local(self.clone().ring());
         let sweep = tokio::task::spawn_local(self.clone().sweep());
+        let services = self.start_services().await;
         tokio::select! {
             () = self.take(sockets) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
         self.drain().await;
+        if let Some(services) = services {
+            services.stop().await;
+        }
         mail.abort();
+        alarms.abort();
         sweep.abort();
+    }
+
+    /// The first worker has them all; once they were told to start, the server accepts.
+    async fn start_services(&self) -> Option<Services> {
+        if self.local.worker() != 0 {
+            return None;
+        }
+        let services = Services::start(&self.shared.registry, &self.local, &self.activity).await;
+        self.shared.serving.send_replace(true);
+        Some(services)
     }
 
     async fn take(self: &Rc<Self>, mut sockets: mpsc::Receiver<std::net::TcpStream>) {
@@ -134,6 +158,10 @@ impl Worker {
 
     async fn deliver(self: Rc<Self>) {
         self.local.serve().await;
+    }
+
+    async fn ring(self: Rc<Self>) {
+        self.alarms.serve().await;
     }
 
     async fn sweep(self: Rc<Self>) {
@@ -168,19 +196,24 @@ impl Worker {
         &self.shared
     }
 
+    /// What guests and connections reach alike.
+    pub fn abilities(&self) -> &Abilities {
+        self.shared.registry.engine().abilities()
+    }
+
     /// All limits.
     pub fn limits(&self) -> &Limits {
-        &self.shared.registry.engine().abilities().limits
+        &self.abilities().limits
     }
 
     /// The server's clock.
     pub fn clock(&self) -> &Clock {
-        &self.shared.registry.engine().abilities().clock
+        &self.abilities().clock
     }
 
     /// The server's counters.
     pub fn metrics(&self) -> &Metrics {
-        &self.shared.registry.engine().abilities().metrics
+        &self.abilities().metrics
     }
 }
 
@@ -191,7 +224,7 @@ fn chains(shared: &Shared, pools: &[Rc<Pool>]) -> Vec<Rc<Chain>> {
     };
     let chain = |route: &Arc<crate::routes::Route>| {
         let middleware = route.middleware.iter().map(find).collect();
-        Rc::new(Chain::new(middleware, find(&route.handler), shared.registry.clone()))
+        Rc::new(Chain::new(route.clone(), middleware, find(&route.handler), shared.registry.clone()))
     };
     shared.routes.all().iter().map(chain).collect()
 }
