@@ -37,6 +37,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// The folder for compiled code and the last good components.
     pub state: PathBuf,
+    /// The file that holds the store; none where it is in memory only.
+    pub store: Option<PathBuf>,
     /// All limits.
     pub limits: Limits,
     /// By name.

@@ -19,3 +19,4 @@ mod protocol;
 mod reload;
 mod rooms;
 mod services;
+mod store;

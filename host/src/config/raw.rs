@@ -34,6 +34,7 @@ pub struct Server {
     pub listen: Option<Text>,
     pub workers: Option<Spanned<usize>>,
     pub state: Option<String>,
+    pub store: Option<Text>,
     pub limits: Option<Spanned<Limits>>,
 }
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use crate::event::Effect;
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Control, Message, close};
 
@@ -161,7 +162,27 @@ impl Mailbox {
     /// Whether so much waits that nothing more is read from the client.
     pub fn is_half_full(&self) -> bool {
         let total = self.queue.borrow().total;
-        total.bytes > self.bounds.bytes / 2 || total.messages > self.bounds.messages / 2
+        self.is_half(total)
+    }
+
+    /// Whether an event leaves the mailbox more than half full in the eyes of its guest: with so many bytes in it as the event
+    /// began, and what it sends to its own connection. What was written meanwhile does not count, since the guest did not see
+    /// it go: it has stopped all the same, and waits to be told to go on.
+    pub fn would_be_half_full(&self, queued: usize, effects: &[Effect]) -> bool {
+        let mut load = Load { bytes: queued, messages: 0 };
+        for effect in effects {
+            if let Effect::Send { to, message, .. } = effect
+                && *to == self.id
+            {
+                load.bytes += message.len();
+                load.messages += 1;
+            }
+        }
+        self.is_half(load)
+    }
+
+    fn is_half(&self, load: Load) -> bool {
+        load.bytes > self.bounds.bytes / 2 || load.messages > self.bounds.messages / 2
     }
 
     /// How many bytes wait.
@@ -270,6 +291,10 @@ mod tests {
         Mailbox::new(ConnectionId::from_guest(1), TenantId::UNNAMED, Bounds { bytes: 100, messages: 4 })
     }
 
+    fn bounded(bytes: usize) -> Rc<Mailbox> {
+        Mailbox::new(ConnectionId::from_guest(1), TenantId::UNNAMED, Bounds { bytes, messages: 100 })
+    }
+
     fn text(length: usize) -> Outgoing {
         Outgoing::message(Message::text("x".repeat(length)))
     }
@@ -318,5 +343,27 @@ mod tests {
         assert!(matches!(mailbox.pop(), Some(Outgoing::Message { .. })));
         assert_eq!(code(mailbox.pop()), Some(1012));
         assert!(mailbox.pop().is_none());
+    }
+
+    #[test]
+    fn what_is_written_while_an_event_runs_does_not_hide_that_its_guest_stopped() {
+        let mailbox = bounded(1000);
+        let send =
+            |bytes: usize| vec![Effect::Send { to: mailbox.id(), message: Message::binary(vec![0; bytes]), reach: 0 }];
+        assert!(!mailbox.would_be_half_full(200, &send(300)));
+        assert!(mailbox.would_be_half_full(200, &send(301)), "although nothing is in it by now");
+        let other = Effect::Send { to: ConnectionId::from_guest(99), message: Message::binary(vec![0; 900]), reach: 0 };
+        assert!(!mailbox.would_be_half_full(200, &[other]));
+    }
+
+    #[test]
+    fn a_drained_mailbox_is_told_once_and_only_to_who_waits_for_it() {
+        let mailbox = bounded(800);
+        assert!(!mailbox.take_drained());
+        mailbox.await_drain();
+        mailbox.put(Outgoing::message(Message::binary(vec![0; 101])));
+        assert!(!mailbox.take_drained());
+        mailbox.pop();
+        assert!(mailbox.take_drained() && !mailbox.take_drained());
     }
 }
