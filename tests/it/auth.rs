@@ -1,13 +1,16 @@
-//! Who is let in: scenarios U1 to U5 and U9, with the first-party gates `auth-token` and `auth-jwt`.
+//! Who is let in: scenarios U1 to U6 and U9, with the first-party gates `auth-token`, `auth-jwt` and `rate-limit`.
 //!
 //! The gate stands before the puppet, with another gate on each side, so that it shows who was asked and who was told.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
 
 use serde_json::{Value, json};
-use switchboard_harness::TestServer;
+use switchboard::clock::Clock;
+use switchboard_harness::{Received, TestServer};
 
-use crate::fixtures::start;
+use crate::fixtures::{setup, start};
 
 #[path = "../../plugins/auth-jwt/tests/keys/sign.rs"]
 mod sign;
@@ -188,6 +191,74 @@ async fn u5_who_the_gate_let_in_is_known_to_the_handler() {
     let mut bob = server.request("/ws").header("Authorization", "Bearer def").connect().await;
     bob.send("get user").await;
     bob.expect_text("user is bob").await;
+}
+
+/// Admits 5 connections of one address in 100 seconds; a window begins with the server.
+fn limited() -> TestServer {
+    let toml = r#"
+        middleware = ["limit"]
+
+        [server]
+        workers = 4
+
+        [plugins.limit]
+        path = "rate_limit.wasm"
+        config = { connections = 5, window-seconds = 100, messages = 3, per-seconds = 10 }
+
+        [plugins.puppet]
+        path = "puppet.wasm"
+
+        [[route]]
+        path = "/ws"
+        handler = "puppet"
+    "#;
+    setup(toml).clock(Clock::manual()).start()
+}
+
+/// How many of so many connections at once are admitted. All others must be refused as the scenario says.
+async fn admitted(server: &TestServer, tries: usize) -> usize {
+    let mut clients = join_all((0..tries).map(|_| server.connect("/ws?do=send+in"))).await;
+    let answers = join_all(clients.iter_mut().map(|client| client.receive())).await;
+    let refused = answers.iter().filter(|answer| match answer {
+        Received::Close(code, reason) => (*code, reason.as_str()) == (1008, "Rate limit exceeded"),
+        _ => false,
+    });
+    let (refused, came_in) = (refused.count(), answers.iter().filter(|answer| is_text(answer, "in")).count());
+    assert_eq!(refused + came_in, tries, "{answers:?}");
+    came_in
+}
+
+fn is_text(answer: &Received, expected: &str) -> bool {
+    matches!(answer, Received::Text(text) if text == expected)
+}
+
+#[tokio::test]
+async fn u6_no_more_connections_of_an_address_than_the_limit_are_admitted_over_all_workers() {
+    let server = limited();
+    assert_eq!(admitted(&server, 40).await, 5);
+    server.connect("/ws").await.expect_close(1008, "Rate limit exceeded").await;
+
+    // The next window begins with all of them, and half of it later they count half.
+    server.advance(Duration::from_secs(100));
+    assert_eq!(admitted(&server, 40).await, 0);
+    server.advance(Duration::from_secs(50));
+    assert_eq!(admitted(&server, 40).await, 2);
+    server.advance(Duration::from_secs(200));
+    assert_eq!(admitted(&server, 40).await, 5);
+}
+
+#[tokio::test]
+async fn u6_who_sends_more_messages_than_the_limit_is_closed() {
+    let server = limited();
+    let (mut ann, mut bob) = (server.connect("/ws").await, server.connect("/ws").await);
+    for n in 0..3 {
+        ann.send(&format!("send {n}")).await;
+        ann.expect_text(&n.to_string()).await;
+    }
+    ann.send("send 3").await;
+    ann.expect_close(1008, "Rate limit exceeded").await;
+    bob.send("send 4").await;
+    bob.expect_text("4").await;
 }
 
 #[tokio::test]

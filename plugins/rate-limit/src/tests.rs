@@ -19,6 +19,12 @@ fn connect(host: &FakeHost, peer: &str) -> Result<Pass, Refusal> {
     host.connection(FakeRequest::new("/ws").peer(peer)).connect_gate::<RateLimit>()
 }
 
+/// Passes for the host's store as well.
+fn wait(host: &FakeHost, seconds: u64) {
+    host.advance(Duration::from_secs(seconds));
+    pass(seconds);
+}
+
 /// How many of so many connections of one address get in.
 fn admitted(host: &FakeHost, tries: usize) -> usize {
     (0..tries).filter(|n| connect(host, &format!("192.0.2.1:{}", 50_000 + n)).is_ok()).count()
@@ -45,7 +51,7 @@ mod connections {
         let host = host();
         assert_eq!(admitted(&host, 100), 4);
         // All are forgotten once the window after theirs is over.
-        pass(120);
+        wait(&host, 120);
         assert_eq!(admitted(&host, 100), 4);
     }
 
@@ -82,17 +88,17 @@ mod connections {
     fn the_window_slides() {
         let host = host();
         assert_eq!(admitted(&host, 9), 4);
-        pass(60);
+        wait(&host, 60);
         assert_eq!(admitted(&host, 9), 0, "all of the window before still count");
-        pass(15);
+        wait(&host, 15);
         assert_eq!(admitted(&host, 9), 1, "three quarters of them do");
-        pass(15);
+        wait(&host, 15);
         assert_eq!(admitted(&host, 9), 1);
-        pass(29);
+        wait(&host, 29);
         assert_eq!(admitted(&host, 9), 1);
-        pass(1);
+        wait(&host, 1);
         assert_eq!(admitted(&host, 9), 1, "a new window begins, and the three before count whole");
-        pass(120);
+        wait(&host, 120);
         assert_eq!(admitted(&host, 9), 4);
     }
 
@@ -100,11 +106,11 @@ mod connections {
     fn no_span_of_one_window_lets_in_twice_the_limit() {
         // The worst that can come: a whole limit at the end of a window, and as many as get in after it.
         let host = FakeHost::new().config("connections", "10").config("window-seconds", "60");
-        pass(59);
+        wait(&host, 59);
         let first = admitted(&host, 100);
         let later: usize = (0..59)
             .map(|_| {
-                pass(1);
+                wait(&host, 1);
                 admitted(&host, 100)
             })
             .sum();
@@ -121,10 +127,15 @@ mod connections {
     }
 
     #[test]
-    fn a_counter_outlives_the_window_after_its_own_and_has_no_other_key() {
+    fn a_counter_ends_with_the_window_after_its_own() {
         let host = host();
         assert_eq!(admitted(&host, 3), 3);
-        assert_eq!(host.stored("rate-limit//192.0.2.1/30000000").as_deref(), Some(b"3".as_slice()));
+        let key = "rate-limit//192.0.2.1/30000000";
+        assert_eq!(host.stored(key).as_deref(), Some(b"3".as_slice()));
+        wait(&host, 119);
+        assert_eq!(host.stored(key).as_deref(), Some(b"3".as_slice()));
+        wait(&host, 1);
+        assert_eq!(host.stored(key), None);
     }
 }
 
