@@ -262,6 +262,49 @@ async fn u6_who_sends_more_messages_than_the_limit_is_closed() {
 }
 
 #[tokio::test]
+async fn u5_a_password_is_changed_for_a_token_that_the_gate_takes() {
+    // The hash is that of the example, of what is advised at least.
+    let hash = "$argon2id$v=19$m=19456,t=2,p=1$kp0g8W7Db0ZFAh5kT6S4uw$mUpvA9680TowrNW34tXtpL/cjNengmcOj0VukHW4GYk";
+    let server = start(&format!(
+        r#"
+        [server.limits]
+        event-cpu-ms = 1000
+
+        [plugins.login]
+        path = "login.wasm"
+        config = {{ secret = "{SECRET}", issuer = "login", audience = "chat", user-ann = "{hash}" }}
+
+        [plugins.auth]
+        path = "auth_jwt.wasm"
+        config = {{ secret = "{SECRET}", issuer = "login", audience = "chat" }}
+
+        [plugins.whoami]
+        path = "whoami.wasm"
+
+        [[route]]
+        path = "/login"
+        handler = "login"
+
+        [[route]]
+        path = "/ws"
+        handler = "whoami"
+        middleware = ["auth"]
+        "#
+    ));
+    let mut login = server.connect("/login").await;
+    for (user, password) in [("ann", "wrong"), ("eve", "correct horse")] {
+        login.send(&json!({"type": "login", "user": user, "password": password}).to_string()).await;
+        login.expect_text(r#"{"type":"error","error":"Wrong user or password"}"#).await;
+    }
+    login.send(r#"{"type":"login","user":"ann","password":"correct horse"}"#).await;
+    let told: Value = serde_json::from_str(&login.text().await).unwrap();
+    let token = told["token"].as_str().unwrap();
+    let mut ann = server.connect(&format!("/ws?token={token}")).await;
+    ann.expect_text(r#"{"type":"welcome","user":"ann"}"#).await;
+    server.connect(&format!("/ws?token={token}x")).await.expect_close(1008, "Invalid token").await;
+}
+
+#[tokio::test]
 async fn u9_the_chat_plugin_says_what_is_missing() {
     let server = start(
         r#"
