@@ -268,7 +268,7 @@ async fn u5_a_password_is_changed_for_a_token_that_the_gate_takes() {
     let server = start(&format!(
         r#"
         [server.limits]
-        event-cpu-ms = 1000
+        event-cpu-ms = 500
 
         [plugins.login]
         path = "login.wasm"

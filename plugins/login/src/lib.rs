@@ -5,7 +5,7 @@
 //! token it connects to what is behind the gate. Put `rate-limit` before it, since it does not count what is wrong.
 //!
 //! Configuration: `user-NAME` for each user, see `users.rs`; `secret`, `issuer`, `audience` and `token-seconds`, see
-//! `signer.rs`. A check takes more CPU than an event has by default: `users.rs` says how much, and what to do.
+//! `signer.rs`. A check may take more CPU than an event has by default: `users.rs` says how much, and what to do.
 
 mod signer;
 mod users;
