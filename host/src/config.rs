@@ -45,6 +45,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Whose word on a client's address is taken.
     pub proxies: ProxiesConfig,
+    /// The file that holds the store; none where it is in memory only.
+    pub store: Option<PathBuf>,
     /// All limits.
     pub limits: Limits,
     /// By name.

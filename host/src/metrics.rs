@@ -14,6 +14,8 @@ use prometheus_client::registry::Registry;
 pub struct Metrics {
     /// Connections that are open now.
     pub connections: Gauge,
+    /// Connections whose peer takes nothing at the moment, while something waits for it.
+    pub blocked_peers: Gauge,
     /// Connections that were accepted.
     pub accepted: Counter,
     /// Handshakes that were refused, by the host or by a guest.
@@ -66,6 +68,10 @@ pub struct Metrics {
     pub instance_waits: Counter,
     /// Mails that waited for room in an inbox.
     pub inbox_waits: Counter,
+    /// Events that waited for room in the queue of the store's disk.
+    pub store_waits: Counter,
+    /// Writes to the store's disk that failed.
+    pub store_failures: Counter,
     /// Bytes of log lines of guests that were over their quota.
     pub log_dropped: Counter,
     /// Generations that took over.
@@ -73,6 +79,9 @@ pub struct Metrics {
     /// Plugin files that could not be loaded.
     pub failed_loads: Counter,
 }
+
+/// The name, the help text and the metric itself.
+type Named<'a, T> = (&'static str, &'static str, &'a T);
 
 impl Metrics {
     /// All counters in the Prometheus text format.
@@ -86,10 +95,7 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        for (name, help, gauge) in [
-            ("connections", "Open connections", &self.connections),
-            ("instances", "Live instances in the pools", &self.instances),
-        ] {
+        for (name, help, gauge) in self.gauges() {
             registry.register(name, help, gauge.clone());
         }
         for (name, help, counter) in self.counters() {
@@ -97,8 +103,16 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 28] {
-        [
+    fn gauges(&self) -> Vec<Named<'_, Gauge>> {
+        vec![
+            ("connections", "Open connections", &self.connections),
+            ("blocked_peers", "Connections whose peer takes nothing at the moment", &self.blocked_peers),
+            ("instances", "Live instances in the pools", &self.instances),
+        ]
+    }
+
+    fn counters(&self) -> Vec<Named<'_, Counter>> {
+        vec![
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
             ("refused_origin", "Handshakes with a foreign Origin", &self.refused_origin),
@@ -124,6 +138,8 @@ impl Metrics {
             ("service_faults", "Calls of services that faulted", &self.service_faults),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),
             ("inbox_waits", "Mails that waited for room in an inbox", &self.inbox_waits),
+            ("store_waits", "Events that waited for the store's disk to take more", &self.store_waits),
+            ("store_failures", "Writes to the store's disk that failed", &self.store_failures),
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),
             ("reloads", "Generations that took over", &self.reloads),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),

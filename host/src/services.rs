@@ -190,8 +190,11 @@ impl Runner {
             self.instance = Some(instance);
         }
         let (mut kept, effects) = transaction.settle();
-        Commit { local: &self.local, own: &self.nobody, kept: &mut kept }.run(effects).await;
-        Some(reply)
+        let committed = Commit { local: &self.local, own: &self.nobody, kept: &mut kept }.run(effects).await;
+        if committed.is_err() {
+            engine.abilities().metrics.service_faults.inc();
+        }
+        committed.ok().map(|()| reply)
     }
 
     fn faulted(&self, fault: &Fault) -> Option<Reply> {

@@ -21,3 +21,4 @@ mod proxies;
 mod reload;
 mod rooms;
 mod services;
+mod store;

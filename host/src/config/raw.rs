@@ -35,6 +35,7 @@ pub struct Server {
     pub listen: Option<Text>,
     pub workers: Option<Spanned<usize>>,
     pub state: Option<String>,
+    pub store: Option<Text>,
     pub trusted_proxies: Vec<Text>,
     pub forwarded: Option<Spanned<ForwardedHeader>>,
     pub proxy_protocol: Option<Spanned<bool>>,

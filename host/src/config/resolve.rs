@@ -27,6 +27,8 @@ use crate::transaction::MAX_NAME;
 const LISTEN: &str = "127.0.0.1:8080";
 /// The state folder of a configuration without one.
 const STATE: &str = ".switchboard";
+/// The file in the state folder that holds a store on disk.
+const STORE: &str = "store.redb";
 /// The most plugins in one chain: a connection notes in a word of 64 bits which gates it passed.
 const MAX_MIDDLEWARE: usize = 63;
 /// The longest name of a route or router: it is part of a room's name.
@@ -77,11 +79,13 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     let (listen, workers, limits) = resolver.server(&server);
     let proxies = resolver.proxies(&server);
     let state = resolver.folder.join(server.state.as_deref().unwrap_or(STATE));
+    let store = resolver.is_on_disk(server.store.as_ref()).then(|| state.join(STORE));
     let Resolver { folder, plugins, routes, problems, .. } = resolver;
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Config { file: file.to_owned(), folder, listen, workers, state, proxies, limits, plugins, routes, statics })
+    let file = file.to_owned();
+    Ok(Config { file, folder, listen, workers, state, store, proxies, limits, plugins, routes, statics })
 }
 
 impl Resolver<'_> {
@@ -104,6 +108,17 @@ impl Resolver<'_> {
         }
         let limits = server.limits.as_ref().map(|limits| limits.as_ref().clone()).unwrap_or_default();
         (listen, server.workers.as_ref().map(|workers| *workers.as_ref()), limits)
+    }
+
+    fn is_on_disk(&mut self, store: Option<&Text>) -> bool {
+        match store.map(|store| (store, store.as_ref().as_str())) {
+            None | Some((_, "memory")) => false,
+            Some((_, "disk")) => true,
+            Some((store, other)) => {
+                self.problem(store, "store", format!("`{other}` is no place for the store; write `memory` or `disk`"));
+                false
+            }
+        }
     }
 
     fn listen(&mut self, listen: Option<&Text>) -> SocketAddr {
@@ -447,6 +462,16 @@ mod tests {
         let error = wrong("[server.limits]\neffects = 0");
         assert!(error.contains(":1:effects: must be at least 1"), "{error}");
         assert!(wrong("[server.limits]\neffect = 1").contains(":2:effect: unknown key"));
+    }
+
+    #[test]
+    fn the_store_is_in_memory_unless_it_is_on_disk() {
+        let file = |text| parse(text).expect("it is right").store;
+        assert_eq!((file(""), file("[server]\nstore = 'memory'")), (None, None));
+        let on_disk = file("[server]\nstore = 'disk'\nstate = 'kept'");
+        assert_eq!(on_disk.as_deref(), Some(Path::new("/etc/kept/store.redb")));
+        let error = wrong("[server]\nlisten = '127.0.0.1:1'\nstore = 'file'");
+        assert_eq!(error, "/etc/switchboard.toml:3:store: `file` is no place for the store; write `memory` or `disk`");
     }
 
     #[test]

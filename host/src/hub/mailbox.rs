@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::config::SlowPolicy;
+use crate::event::Effect;
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Control, Message, close};
 
@@ -203,7 +204,27 @@ impl Mailbox {
     /// Whether so much waits that nothing more is read from the client.
     pub fn is_half_full(&self) -> bool {
         let total = self.queue.borrow().total;
-        total.bytes > self.bounds.bytes / 2 || total.messages > self.bounds.messages / 2
+        self.is_half(total)
+    }
+
+    /// Whether an event leaves the mailbox more than half full in the eyes of its guest: with so many bytes in it as the event
+    /// began, and what it sends to its own connection. What was written meanwhile does not count, since the guest did not see
+    /// it go: it has stopped all the same, and waits to be told to go on.
+    pub fn would_be_half_full(&self, queued: usize, effects: &[Effect]) -> bool {
+        let mut load = Load { bytes: queued, messages: 0 };
+        for effect in effects {
+            if let Effect::Send { to, message, .. } = effect
+                && *to == self.id
+            {
+                load.bytes += message.len();
+                load.messages += 1;
+            }
+        }
+        self.is_half(load)
+    }
+
+    fn is_half(&self, load: Load) -> bool {
+        load.bytes > self.bounds.bytes / 2 || load.messages > self.bounds.messages / 2
     }
 
     /// How many bytes wait.
@@ -322,10 +343,10 @@ mod tests {
     use super::*;
 
     fn mailbox() -> Rc<Mailbox> {
-        bounded(Bounds { bytes: 100, messages: 4, slow: SlowPolicy::Close })
+        with(Bounds { bytes: 100, messages: 4, slow: SlowPolicy::Close })
     }
 
-    fn bounded(bounds: Bounds) -> Rc<Mailbox> {
+    fn with(bounds: Bounds) -> Rc<Mailbox> {
         Mailbox::new(ConnectionId::from_guest(1), TenantId::UNNAMED, bounds)
     }
 
@@ -337,6 +358,10 @@ mod tests {
     fn waiting(mailbox: &Mailbox) -> Vec<usize> {
         let length = |item: Outgoing| matches!(item, Outgoing::Message { .. }).then(|| item.size()).unwrap_or_default();
         std::iter::from_fn(|| mailbox.pop()).map(length).collect()
+    }
+
+    fn bounded(bytes: usize) -> Rc<Mailbox> {
+        with(Bounds { bytes, messages: 100, slow: SlowPolicy::Close })
     }
 
     fn text(length: usize) -> Outgoing {
@@ -391,7 +416,7 @@ mod tests {
 
     #[test]
     fn q2_the_newest_1000_stay_in_order() {
-        let mailbox = bounded(Bounds { bytes: usize::MAX, messages: 1000, slow: SlowPolicy::DropOldest });
+        let mailbox = with(Bounds { bytes: usize::MAX, messages: 1000, slow: SlowPolicy::DropOldest });
         let offered: Vec<_> = (0..1500).map(|length| mailbox.offer(text(length))).collect();
         assert!(offered[..1000].iter().all(|offered| *offered == Offered::Taken));
         assert!(offered[1000..].iter().all(|offered| *offered == dropped(1, 0)));
@@ -400,7 +425,7 @@ mod tests {
 
     #[test]
     fn as_many_of_the_oldest_go_as_the_new_one_needs() {
-        let mailbox = bounded(Bounds { bytes: 100, messages: 10, slow: SlowPolicy::DropOldest });
+        let mailbox = with(Bounds { bytes: 100, messages: 10, slow: SlowPolicy::DropOldest });
         for length in [20, 30, 25, 25] {
             assert_eq!(mailbox.offer(text(length)), Offered::Taken);
         }
@@ -412,7 +437,7 @@ mod tests {
 
     #[test]
     fn what_would_never_fit_displaces_nothing() {
-        let mailbox = bounded(Bounds { bytes: 100, messages: 4, slow: SlowPolicy::DropOldest });
+        let mailbox = with(Bounds { bytes: 100, messages: 4, slow: SlowPolicy::DropOldest });
         mailbox.offer(text(60));
         assert_eq!(mailbox.offer(text(101)), dropped(0, 1));
         assert_eq!(waiting(&mailbox), [60]);
@@ -420,7 +445,7 @@ mod tests {
 
     #[test]
     fn its_own_traffic_and_pings_and_closes_are_never_dropped() {
-        let mailbox = bounded(Bounds { bytes: 100, messages: 3, slow: SlowPolicy::DropOldest });
+        let mailbox = with(Bounds { bytes: 100, messages: 3, slow: SlowPolicy::DropOldest });
         mailbox.put(text(70));
         let ping = || Outgoing::Control(Control::Ping("ping".into()));
         assert_eq!(
@@ -441,10 +466,32 @@ mod tests {
 
     #[test]
     fn the_new_one_is_left_out_where_the_policy_is_so() {
-        let mailbox = bounded(Bounds { bytes: 100, messages: 2, slow: SlowPolicy::DropNewest });
+        let mailbox = with(Bounds { bytes: 100, messages: 2, slow: SlowPolicy::DropNewest });
         for (length, offered) in [(1, Offered::Taken), (100, dropped(0, 1)), (2, Offered::Taken), (3, dropped(0, 1))] {
             assert_eq!(mailbox.offer(text(length)), offered);
         }
         assert_eq!(waiting(&mailbox), [1, 2]);
+    }
+
+    #[test]
+    fn what_is_written_while_an_event_runs_does_not_hide_that_its_guest_stopped() {
+        let mailbox = bounded(1000);
+        let send =
+            |bytes: usize| vec![Effect::Send { to: mailbox.id(), message: Message::binary(vec![0; bytes]), reach: 0 }];
+        assert!(!mailbox.would_be_half_full(200, &send(300)));
+        assert!(mailbox.would_be_half_full(200, &send(301)), "although nothing is in it by now");
+        let other = Effect::Send { to: ConnectionId::from_guest(99), message: Message::binary(vec![0; 900]), reach: 0 };
+        assert!(!mailbox.would_be_half_full(200, &[other]));
+    }
+
+    #[test]
+    fn a_drained_mailbox_is_told_once_and_only_to_who_waits_for_it() {
+        let mailbox = bounded(800);
+        assert!(!mailbox.take_drained());
+        mailbox.await_drain();
+        mailbox.put(Outgoing::message(Message::binary(vec![0; 101])));
+        assert!(!mailbox.take_drained());
+        mailbox.pop();
+        assert!(mailbox.take_drained() && !mailbox.take_drained());
     }
 }

@@ -26,12 +26,13 @@ use crate::chain::{Admission, Chain, Connected};
 use crate::config::WhenFull;
 use crate::event::{Header, Kept, Subject};
 use crate::handshake::{Handshake, Parts};
-use crate::hub::commit::Commit;
+use crate::hub::commit::{Commit, abandon};
 use crate::hub::mailbox::{Bounds, Mailbox};
 use crate::id::TenantId;
 use crate::message::{CloseFrame, close};
 use crate::routes::capacity::{Capacity, Slot};
 use crate::routes::{Captures, Route};
+use crate::store::Lost;
 
 /// The largest body of a guest's response.
 const MAX_BODY: usize = 64 * 1024;
@@ -161,9 +162,10 @@ impl Opening {
                 Ok(response)
             }
             Ok(response) => {
+                let worker = self.worker.clone();
+                self.refuse(connected).await.map_err(|Lost| Refusal::Fault)?;
                 // Refusals of the host are counted where they are answered.
-                self.worker.metrics().refused.inc();
-                self.refuse(connected).await;
+                worker.metrics().refused.inc();
                 Ok(response)
             }
             Err(reason) => {
@@ -171,7 +173,7 @@ impl Opening {
                     self.report(&plugin, &reason);
                 }
                 let passed = connected.passed.gates();
-                self.refuse(Connected { admission: Admission::Fault, passed, ..connected }).await;
+                let _ = self.refuse(Connected { admission: Admission::Fault, passed, ..connected }).await;
                 Err(Refusal::Fault)
             }
         }
@@ -214,7 +216,8 @@ impl Opening {
         let Connected { kept, effects, passed, .. } = connected;
         let worker = self.worker.clone();
         let mut connection = Connection::open(self.worker, self.chain, self.mailbox, (kept, passed));
-        connection.commit(effects).await;
+        // Where that fails, the connection is closed as soon as it is open.
+        let _ = connection.commit(effects).await;
         let (upgraded, held) = (self.upgraded, self.held);
         tokio::task::spawn_local(async move {
             let _held = held;
@@ -225,10 +228,12 @@ impl Opening {
         });
     }
 
-    /// Tells the gates that passed, and closes a WebSocket that is opened only for that.
-    async fn refuse(self, connected: Connected) {
-        let Connected { admission, kept, passed, .. } = connected;
+    /// Takes back what was asked for, tells the gates that passed, and closes a WebSocket that is opened only for that.
+    async fn refuse(self, connected: Connected) -> Result<(), Lost> {
+        let Connected { admission, kept, passed, effects, .. } = connected;
+        let answers = abandon(effects).await;
         let frame = match admission {
+            _ if answers.is_err() => close::LOST,
             Admission::Close(frame) => frame,
             Admission::Fault => close::LOST,
             _ => close::REFUSED,
@@ -236,12 +241,14 @@ impl Opening {
         let ended = self.chain.disconnect(self.subject(), kept, &frame, passed).await;
         let mut kept = ended.kept;
         self.mailbox.shut();
-        Commit { local: &self.worker.local, own: &self.mailbox, kept: &mut kept }.run(ended.effects).await;
+        // Nobody is left to hear that it failed.
+        let _ = Commit { local: &self.worker.local, own: &self.mailbox, kept: &mut kept }.run(ended.effects).await;
         if close::may_send(frame.code) {
             // Its slot is free from here on: what is left is to tell the client.
             let held = Held { _slot: None, ..self.held };
             tokio::task::spawn_local(close_at_once(self.worker, self.upgraded, frame, held));
         }
+        answers
     }
 }
 
