@@ -232,12 +232,14 @@ impl Connection {
     ) -> Option<T> {
         let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
         let kept = std::mem::take(&mut self.kept);
-        let event = pin!(async { self.settle(run(&chain, subject, kept).await).await });
-        let outcome = socket.during(&mailbox, &chain, event).await;
-        if mailbox.is_half_full() && chain.exports(Interface::FlowEvents) {
-            mailbox.await_drain();
-        }
-        outcome
+        let event = pin!(async {
+            let ended = run(&chain, subject, kept).await;
+            if chain.exports(Interface::FlowEvents) && self.mailbox.would_be_half_full(subject.queued, &ended.effects) {
+                self.mailbox.await_drain();
+            }
+            self.settle(ended).await
+        });
+        socket.during(&mailbox, &chain, event).await
     }
 
     /// Takes back what was lent to the event and commits what it asked for; after a fault the connection is closed.
