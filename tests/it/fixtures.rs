@@ -8,16 +8,20 @@ use std::sync::OnceLock;
 use switchboard_harness::{Components, Setup, TestServer};
 
 /// Everything that a configuration of a test may name.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 13] = [
     "switchboard-test-guests",
+    "switchboard-plugin-auth-jwt",
     "switchboard-plugin-auth-token",
     "switchboard-plugin-chat",
     "switchboard-plugin-echo",
     "switchboard-plugin-files",
     "switchboard-plugin-heartbeat",
     "switchboard-plugin-log",
+    "switchboard-plugin-login",
     "switchboard-plugin-queue",
+    "switchboard-plugin-rate-limit",
     "switchboard-plugin-stocks",
+    "switchboard-plugin-whoami",
 ];
 
 /// Build 1 of the plugin that says which build it is.

@@ -1,7 +1,7 @@
 //! The chat page in a real browser, through everything that happens to it: talk, an edit, a compile error, a crash.
 //!
 //! `node/chat.mjs` drives the browser by what is said to it line by line, so that the story is told here, where the server
-//! and the plugin's source are at hand. The browser is also that of `stocks`.
+//! and the plugin's source are at hand.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -26,22 +26,22 @@ const TALK: [(&str, &str); 7] = [
     ("bob", "Let me break something."),
 ];
 
-/// A Chromium with a script that knows a page.
+/// A browser that a script of `node/` drives.
 pub struct Browser {
     program: Program,
 }
 
 impl Browser {
-    /// By the name of the script; none where something is missing that it needs.
+    /// None where something is missing that it needs.
     pub fn open(script: &str, address: SocketAddr) -> Option<Self> {
         let chromium = tools::chromium()?;
-        let mut line = tools::node(script, "playwright-core")?;
-        // What a browser that is killed leaves behind goes at the next run.
+        // What a browser that is killed leaves behind goes at the next run of the same script.
         let scratch = target().join("outside/browser").join(script);
+        let mut script = tools::node(script, "playwright-core")?;
         let _ = fs::remove_dir_all(&scratch);
         fs::create_dir_all(&scratch).expect("the target folder can be written");
-        line.env("TMPDIR", scratch).arg(chromium).arg(format!("http://{address}"));
-        Some(Self { program: Program::start(&mut line) })
+        script.env("TMPDIR", scratch).arg(chromium).arg(format!("http://{address}"));
+        Some(Self { program: Program::start(&mut script) })
     }
 
     /// Has the script do something, and fails if it cannot.

@@ -10,6 +10,7 @@ mod clients;
 mod commands;
 mod dev;
 mod files;
+mod login;
 mod plugin_files;
 mod program;
 mod project;

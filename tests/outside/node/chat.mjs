@@ -1,6 +1,6 @@
-// Drives the chat page in Chromium: one tab for each user, told what to do as browser.mjs says.
+// Drives the chat page in Chromium, with one tab for each user. How it is told what to do, page.mjs says.
 
-import { address, context as open, expect, obey } from "./browser.mjs";
+import { address, expect, obey, open } from "./page.mjs";
 
 const TAB = { width: 560, height: 680 };
 const GAP = 28;

@@ -1,11 +1,11 @@
-// Drives the stocks page in Chromium: one tab, told what to do as browser.mjs says.
+// Drives the stocks page in Chromium, with one tab. How it is told what to do, page.mjs says.
 
-import { address, context, expect, obey, PATIENCE } from "./browser.mjs";
+import { address, expect, obey, open } from "./page.mjs";
 
 const WIDE = { width: 1180, height: 760 };
 const NARROW = { width: 420, height: 900 };
 
-const tab = await (await context(WIDE)).newPage();
+const tab = await (await open(WIDE)).newPage();
 const errors = [];
 tab.on("pageerror", (error) => errors.push(error.message));
 
@@ -34,7 +34,7 @@ const actions = {
   /** Waits until there are so many more points than now, and looks that they are painted. */
   async chartGrows(by) {
     const before = await tab.evaluate(() => window.stocks.points);
-    await tab.waitForFunction((count) => window.stocks.points >= count, before + Number(by), { timeout: PATIENCE });
+    await tab.waitForFunction((count) => window.stocks.points >= count, before + Number(by));
     await tab.waitForFunction(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(() => drawn(true)))));
     expect("whether the chart is painted", (await painted()) > 1000, true);
   },
