@@ -103,8 +103,14 @@ impl App {
         let watcher = options.watch.then(|| watch(&registry)).transpose()?;
         let listener = bind(config.listen)?;
         let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
-        let statics = config.statics.clone();
-        let shared = Shared { registry: registry.clone(), routes: table, statics, serving, stopping };
+        let shared = Shared {
+            registry: registry.clone(),
+            routes: table,
+            statics: config.statics.clone(),
+            proxies: config.proxies.clone(),
+            serving,
+            stopping,
+        };
         let server = Server::start(Arc::new(shared), listener, inboxes).context("the workers cannot be started")?;
         Ok(Self { _watcher: watcher, server, registry, routes })
     }

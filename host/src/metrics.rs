@@ -22,6 +22,8 @@ pub struct Metrics {
     pub refused: Counter,
     /// Of these, for a foreign Origin.
     pub refused_origin: Counter,
+    /// Of these, because the route has as many connections as it may.
+    pub refused_capacity: Counter,
     /// Messages from clients.
     pub messages_in: Counter,
     /// Messages to clients.
@@ -38,6 +40,10 @@ pub struct Metrics {
     pub over_quota: Counter,
     /// Connections that were closed because they read too slowly.
     pub slow_consumers: Counter,
+    /// Messages that made room for newer ones in a full mailbox.
+    pub dropped_oldest: Counter,
+    /// Messages that found a full mailbox and were left out.
+    pub dropped_newest: Counter,
     /// Messages of clients over the limit.
     pub too_big: Counter,
     /// Connections that ended because the peer broke the protocol.
@@ -52,6 +58,8 @@ pub struct Metrics {
     pub control_dropped: Counter,
     /// Request heads that did not come in time or did not parse.
     pub bad_heads: Counter,
+    /// Headers of the PROXY protocol that were missing, malformed, late, or not this client's to send.
+    pub bad_proxy_headers: Counter,
     /// Calls of services that faulted; these are counted among the faults as well.
     pub service_faults: Counter,
     /// Live instances in the pools of the workers.
@@ -108,6 +116,7 @@ impl Metrics {
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
             ("refused_origin", "Handshakes with a foreign Origin", &self.refused_origin),
+            ("refused_capacity", "Handshakes for a route that is full", &self.refused_capacity),
             ("messages_in", "Messages from clients", &self.messages_in),
             ("messages_out", "Messages to clients", &self.messages_out),
             ("faults", "Events that faulted by the guest's doing", &self.faults),
@@ -116,6 +125,8 @@ impl Metrics {
             ("faults_host", "Calls that failed by the host's doing", &self.faults_host),
             ("over_quota", "Host calls answered with quota or too-large", &self.over_quota),
             ("slow_consumers", "Connections closed for reading too slowly", &self.slow_consumers),
+            ("dropped_oldest", "Messages that made room in a full mailbox", &self.dropped_oldest),
+            ("dropped_newest", "Messages that found no room in a full mailbox", &self.dropped_newest),
             ("too_big", "Messages over the limit", &self.too_big),
             ("protocol_errors", "Connections ended by a protocol error", &self.protocol_errors),
             ("close_timeouts", "Close handshakes out of time", &self.close_timeouts),
@@ -123,6 +134,7 @@ impl Metrics {
             ("idle", "Connections without a message for longer than allowed", &self.idle),
             ("control_dropped", "Pings and pongs that guests were not told of", &self.control_dropped),
             ("bad_heads", "Request heads late or malformed", &self.bad_heads),
+            ("bad_proxy_headers", "Headers of the PROXY protocol that were refused", &self.bad_proxy_headers),
             ("service_faults", "Calls of services that faulted", &self.service_faults),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),
             ("inbox_waits", "Mails that waited for room in an inbox", &self.inbox_waits),

@@ -34,7 +34,7 @@ const ORDER: [&str; 23] = [
 ];
 
 /// A dependency, and the only places that may name it.
-const DOORS: [(&str, &[&str]); 10] = [
+const DOORS: [(&str, &[&str]); 11] = [
     ("wasmtime", &["engine"]),
     ("wasmtime_wasi", &["engine"]),
     ("tokio_tungstenite", &["server"]),
@@ -44,6 +44,7 @@ const DOORS: [(&str, &[&str]); 10] = [
     ("anyhow", &["cli", "app", "main"]),
     ("matchit", &["routes"]),
     ("toml", &["config"]),
+    ("ipnet", &["config"]),
     ("redb", &["store/disk"]),
 ];
 

@@ -22,6 +22,7 @@ pub struct Request {
     address: SocketAddr,
     target: String,
     headers: Vec<(String, String)>,
+    before: Vec<u8>,
     behind: Vec<u8>,
     receive_buffer: Option<u32>,
 }
@@ -37,7 +38,8 @@ impl Request {
             ("Sec-WebSocket-Key", KEY),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { address, target: target.to_owned(), headers: headers.into(), behind: Vec::new(), receive_buffer: None }
+        let (headers, before, behind) = (headers.into(), Vec::new(), Vec::new());
+        Self { address, target: target.to_owned(), headers, before, behind, receive_buffer: None }
     }
 
     /// Adds a header, also one that is there already.
@@ -60,6 +62,12 @@ impl Request {
     /// Says which page asks, as a browser does.
     pub fn origin(self, origin: &str) -> Self {
         self.header("Origin", origin)
+    }
+
+    /// Sends these bytes in one piece with the request and in front of it, as proxies do.
+    pub fn preceded_by(mut self, bytes: &[u8]) -> Self {
+        self.before.extend(bytes);
+        self
     }
 
     /// Sends these bytes in one piece with the request, before the server has answered.
@@ -100,7 +108,7 @@ impl Request {
         }
         let mut stream = socket.connect(self.address).await?;
         stream.set_nodelay(true)?;
-        stream.write_all(&[self.head().as_bytes(), &self.behind].concat()).await?;
+        stream.write_all(&[&self.before, self.head().as_bytes(), &self.behind].concat()).await?;
         let (response, behind) = Response::read(&mut stream).await?;
         if response.status != 101 {
             return Ok(Err(response));
