@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::routes::Routes;
 use crate::server::Shared;
 use crate::server::acceptor::Server;
+use crate::store::Store;
 
 /// What is not in the configuration.
 pub struct Options {
@@ -63,7 +64,9 @@ impl Loaded {
         let workers = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::default());
         let (hub, inboxes) = Hub::new(workers, &config.limits, &metrics);
-        let abilities = Abilities { clock: options.clock.clone(), limits: config.limits.clone(), metrics, hub };
+        let (clock, limits) = (options.clock.clone(), config.limits.clone());
+        let store = Store::new(&limits, &clock, &metrics);
+        let abilities = Abilities { clock, limits, metrics, hub, store };
         let engine = Engine::new(abilities, options.reuse).map_err(|error| anyhow!("{error:?}"))?;
         let registry = Registry::load(engine, sources(config), &config.state)?;
         let routes = Routes::new(&config.routes).map_err(|error| anyhow!("{}: {error}", config.file.display()))?;
@@ -94,11 +97,20 @@ impl App {
         let loaded = Loaded::new(config, options)?;
         let routes = loaded.table();
         let Loaded { registry, routes: table, inboxes } = loaded;
+        if let Some(file) = &config.store {
+            registry.engine().abilities().store.keep_in(file)?;
+        }
         let watcher = options.watch.then(|| watch(&registry)).transpose()?;
         let listener = bind(config.listen)?;
         let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
-        let statics = config.statics.clone();
-        let shared = Shared { registry: registry.clone(), routes: table, statics, serving, stopping };
+        let shared = Shared {
+            registry: registry.clone(),
+            routes: table,
+            statics: config.statics.clone(),
+            proxies: config.proxies.clone(),
+            serving,
+            stopping,
+        };
         let server = Server::start(Arc::new(shared), listener, inboxes).context("the workers cannot be started")?;
         Ok(Self { _watcher: watcher, server, registry, routes })
     }
@@ -128,9 +140,10 @@ impl App {
         self.registry.reload(plugin)
     }
 
-    /// Takes no more connections, closes the open ones with 1012 and waits for their end.
+    /// Takes no more connections, closes the open ones with 1012, waits for their end and writes what is left of the store.
     pub fn stop(&mut self) {
         self.server.stop();
+        self.registry.engine().abilities().store.close();
     }
 }
 

@@ -32,6 +32,7 @@ use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::store::Store;
 use guest::Guest;
 use ticker::Ticker;
 
@@ -58,6 +59,8 @@ pub struct Abilities {
     pub metrics: Arc<Metrics>,
     /// Rooms.
     pub hub: Arc<Hub>,
+    /// Values that a tenant's plugins share.
+    pub store: Store,
 }
 
 /// One wasmtime engine with everything that components are linked to.

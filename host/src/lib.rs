@@ -17,5 +17,6 @@ pub mod routes;
 pub mod server;
 pub mod services;
 pub mod state;
+pub mod store;
 pub mod timers;
 pub mod transaction;

@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::config::SlowPolicy;
 use crate::engine::fault::Fault;
 use crate::engine::generation::Generation;
 use crate::engine::instance::Instance;
@@ -88,7 +89,8 @@ impl Services {
 
 impl Runner {
     fn new(plugin: Arc<Plugin>, registry: Arc<Registry>, local: Rc<LocalHub>, activity: Rc<Activity>) -> Self {
-        let nobody = Mailbox::new(ConnectionId::NONE, TenantId::UNNAMED, Bounds { bytes: 0, messages: 0 });
+        let bounds = Bounds { bytes: 0, messages: 0, slow: SlowPolicy::Close };
+        let nobody = Mailbox::new(ConnectionId::NONE, TenantId::UNNAMED, bounds);
         nobody.shut();
         Self { plugin, registry, local, activity, nobody, instance: None }
     }
@@ -188,8 +190,11 @@ impl Runner {
             self.instance = Some(instance);
         }
         let (mut kept, effects) = transaction.settle();
-        Commit { local: &self.local, own: &self.nobody, kept: &mut kept }.run(effects).await;
-        Some(reply)
+        let committed = Commit { local: &self.local, own: &self.nobody, kept: &mut kept }.run(effects).await;
+        if committed.is_err() {
+            engine.abilities().metrics.service_faults.inc();
+        }
+        committed.ok().map(|()| reply)
     }
 
     fn faulted(&self, fault: &Fault) -> Option<Reply> {

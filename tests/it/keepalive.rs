@@ -119,6 +119,28 @@ async fn h3_any_frame_is_a_sign_of_life() {
 }
 
 #[tokio::test]
+async fn h3_a_client_that_reads_slowly_is_not_lost() {
+    const MESSAGES: u32 = 600;
+    // The clock is moved while events run, which must not end them.
+    let server = server("event-wall-ms = 1000000", "");
+    let mut ann = server.request("/ws").receive_buffer(16 * 1024).connect().await;
+    ann.send(&format!("stream {MESSAGES} 65536")).await;
+    for _ in 0..10 {
+        server.until("the client is behind", |server| server.metrics().blocked_peers.get() == 1).await;
+        server.advance(seconds(10));
+        // About two megabytes, which is less than what lies between a ping and the client.
+        for _ in 0..30 {
+            assert_eq!(ann.binary().await.len(), 65536);
+        }
+    }
+    for _ in 300..MESSAGES {
+        assert_eq!(ann.binary().await.len(), 65536);
+    }
+    ann.send("send slow, and still here").await;
+    ann.expect_text("slow, and still here").await;
+}
+
+#[tokio::test]
 async fn h3_keepalive_can_be_set_and_switched_off() {
     let server = server("ping-ms = 1000\npong-ms = 500", "");
     let mut ann = Wire::of(server.connect("/ws").await).await;

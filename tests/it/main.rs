@@ -6,6 +6,7 @@
 mod auth;
 mod bad_builds;
 mod broadcast;
+mod capacity;
 mod connection;
 mod errors;
 mod faults;
@@ -16,6 +17,8 @@ mod limits;
 mod middleware;
 mod notices;
 mod protocol;
+mod proxies;
 mod reload;
 mod rooms;
 mod services;
+mod store;

@@ -14,6 +14,7 @@ use super::room::RoomKey;
 use crate::event::{Effect, Kept};
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Control, Message};
+use crate::store::Lost;
 
 /// What a commit works with: the worker's side of the hub, and the event's own connection.
 pub struct Commit<'a> {
@@ -26,14 +27,15 @@ pub struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    /// Carries all of it out.
-    pub async fn run(mut self, effects: Vec<Effect>) {
+    /// Carries all of it out. Stops where what the event wrote to the store was lost: then the rest of it never happened.
+    pub async fn run(mut self, effects: Vec<Effect>) -> Result<(), Lost> {
         for effect in effects {
-            self.effect(effect).await;
+            self.effect(effect).await?;
         }
+        Ok(())
     }
 
-    async fn effect(&mut self, effect: Effect) {
+    async fn effect(&mut self, effect: Effect) -> Result<(), Lost> {
         match effect {
             Effect::Send { to, message, reach } => self.send(to, message, reach).await,
             Effect::Close(connection, frame) => self.close(connection, frame).await,
@@ -43,7 +45,9 @@ impl Commit<'_> {
             Effect::Join(room) => self.join(room),
             Effect::Leave(room) => self.leave(&room),
             Effect::Publish { room, message, exclude } => Box::pin(self.publish(room, message, exclude)).await,
+            Effect::Store(draft) => return Box::pin(draft.commit()).await,
         }
+        Ok(())
     }
 
     async fn send(&self, to: ConnectionId, message: Message, reach: usize) {
@@ -129,4 +133,14 @@ impl Commit<'_> {
     fn tenant(&self) -> TenantId {
         self.own.tenant()
     }
+}
+
+/// Takes an event's effects back that are not to be. Its answer goes out all the same, and so waits for what it was based on.
+pub async fn abandon(effects: Vec<Effect>) -> Result<(), Lost> {
+    for effect in effects {
+        if let Effect::Store(draft) = effect {
+            Box::pin(draft.abandon()).await?;
+        }
+    }
+    Ok(())
 }

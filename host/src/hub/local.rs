@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use super::Hub;
 use super::inbox::{Mail, Publication, Received};
-use super::mailbox::{Mailbox, Outgoing};
+use super::mailbox::{Mailbox, Offered, Outgoing};
 use super::room::RoomKey;
 use crate::id::{ConnectionId, TenantId, WorkerIndex};
 use crate::metrics::Metrics;
@@ -156,9 +156,15 @@ impl LocalHub {
         }
     }
 
+    /// The only place where slow consumers and what is dropped for them are counted.
     fn offer_to(&self, mailbox: &Mailbox, item: Outgoing) {
-        if !mailbox.offer(item) {
-            self.metrics.slow_consumers.inc();
+        match mailbox.offer(item) {
+            Offered::Taken => {}
+            Offered::Closed => drop(self.metrics.slow_consumers.inc()),
+            Offered::Dropped { oldest, newest } => {
+                self.metrics.dropped_oldest.inc_by(oldest);
+                self.metrics.dropped_newest.inc_by(newest);
+            }
         }
     }
 }

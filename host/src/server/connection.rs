@@ -20,6 +20,7 @@ use crate::event::{Effect, Interface, Kept, Notice, Subject};
 use crate::hub::commit::Commit;
 use crate::hub::mailbox::{Mailbox, Outgoing};
 use crate::message::{CloseFrame, Control, Message, close};
+use crate::store::Lost;
 
 /// An accepted connection.
 pub struct Connection {
@@ -61,9 +62,11 @@ impl Connection {
         connection
     }
 
-    /// Carries out what the handshake asked for.
-    pub async fn commit(&mut self, effects: Vec<Effect>) {
-        Commit { local: &self.worker.local, own: &self.mailbox, kept: &mut self.kept }.run(effects).await;
+    /// Carries out what an event asked for. Closes the connection, as after a fault, where its writes were lost.
+    pub async fn commit(&mut self, effects: Vec<Effect>) -> Result<(), Lost> {
+        let kept = &mut self.kept;
+        let carried_out = Commit { local: &self.worker.local, own: &self.mailbox, kept }.run(effects).await;
+        carried_out.inspect_err(|Lost| self.mailbox.close(close::INTERNAL))
     }
 
     /// Serves the connection to its end.
@@ -229,19 +232,21 @@ impl Connection {
     ) -> Option<T> {
         let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
         let kept = std::mem::take(&mut self.kept);
-        let event = pin!(async { self.settle(run(&chain, subject, kept).await).await });
-        let outcome = socket.during(&mailbox, &chain, event).await;
-        if mailbox.is_half_full() && chain.exports(Interface::FlowEvents) {
-            mailbox.await_drain();
-        }
-        outcome
+        let event = pin!(async {
+            let ended = run(&chain, subject, kept).await;
+            if chain.exports(Interface::FlowEvents) && self.mailbox.would_be_half_full(subject.queued, &ended.effects) {
+                self.mailbox.await_drain();
+            }
+            self.settle(ended).await
+        });
+        socket.during(&mailbox, &chain, event).await
     }
 
     /// Takes back what was lent to the event and commits what it asked for; after a fault the connection is closed.
     async fn settle<T>(&mut self, ended: Ended<T>) -> Option<T> {
         self.kept = ended.kept;
         if !ended.effects.is_empty() {
-            self.commit(ended.effects).await;
+            self.commit(ended.effects).await.ok()?;
         }
         match ended.outcome {
             Ok(outcome) => Some(outcome),
@@ -258,8 +263,8 @@ impl Connection {
         let kept = std::mem::take(&mut self.kept);
         let ended = self.chain.clone().judge(self.subject(), kept, faulted).await;
         self.kept = ended.kept;
-        self.commit(ended.effects).await;
-        ended.outcome.ok().flatten().unwrap_or(close::INTERNAL)
+        let committed = self.commit(ended.effects).await.ok();
+        committed.and(ended.outcome.ok().flatten()).unwrap_or(close::INTERNAL)
     }
 
     fn broken(&self, frame: CloseFrame) -> End {
@@ -314,7 +319,8 @@ impl Connection {
         let kept = std::mem::take(&mut self.kept);
         let ended = self.chain.clone().disconnect(self.subject(), kept, frame, self.passed).await;
         self.kept = ended.kept;
-        self.commit(ended.effects).await;
+        // Nobody is left to hear that it failed.
+        let _ = self.commit(ended.effects).await;
         self.worker.metrics().connections.dec();
     }
 
