@@ -1,4 +1,7 @@
 //! The plugin on a whole server: real sockets, the built component, and a clock that the test drives.
+//!
+//! What one event does by itself is tested beside the plugin; here are timers, a reload, and a fault on purpose.
+//! Invariant: nothing is slept for; each wait is for something that has to happen.
 
 use std::path::Path;
 use std::sync::OnceLock;
