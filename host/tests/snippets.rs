@@ -86,9 +86,10 @@ fn project(block: &str) -> TempDir {
     project
 }
 
-/// The plugins that routes, routers and the file itself name.
+/// The plugins that routes, routers and the file itself name, and those whose configuration is shown.
 fn plugins(block: &str) -> BTreeSet<&str> {
-    values(block, &["handler", "middleware"]).collect()
+    let configured = block.lines().filter_map(|line| line.strip_prefix("[plugins.")?.strip_suffix(".config]"));
+    values(block, &["handler", "middleware"]).chain(configured).collect()
 }
 
 /// The texts that these keys have anywhere in the block, those of lists included.
