@@ -61,7 +61,7 @@ fn checked_by(key: Key) -> String {
 
 /// Seconds since the Unix epoch, so many from now.
 fn in_seconds(seconds: i64) -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     now.as_secs() as i64 + seconds
 }
 
