@@ -49,3 +49,8 @@ pub use request::{BadParam, Request};
 pub use room::Room;
 pub use service::Service;
 pub use state::{STATE_KEY, State};
+
+/// The Rust blocks of the page for who comes from elsewhere, compiled and run as tests of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/coming-from-nexios.md")]
+struct ComingFromNexios;

@@ -169,7 +169,10 @@ fn host() -> Vec<File> {
 
 /// All Rust of the project.
 fn all() -> Vec<File> {
-    ["host", "guest-sdk", "plugins", "tests", "bench"].iter().flat_map(|folder| files(&root().join(folder))).collect()
+    ["host", "guest-sdk", "plugins", "examples", "tests", "bench"]
+        .iter()
+        .flat_map(|folder| files(&root().join(folder)))
+        .collect()
 }
 
 fn files(folder: &Path) -> Vec<File> {
