@@ -17,6 +17,7 @@ use crate::engine::registry::{Registry, Reload};
 use crate::engine::watcher::Watcher;
 use crate::engine::{Abilities, Engine, Reuse};
 use crate::hub::Hub;
+use crate::hub::history::Memory;
 use crate::metrics::Metrics;
 use crate::routes::Routes;
 use crate::server::Shared;
@@ -62,7 +63,8 @@ impl Loaded {
         }
         let workers = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::default());
-        let (hub, inboxes) = Hub::new(workers, &config.limits, &metrics);
+        let memory = Memory::new(&config.rooms, &options.clock, &config.limits, &metrics);
+        let (hub, inboxes) = Hub::new(workers, &config.limits, &metrics, memory);
         let abilities = Abilities { clock: options.clock.clone(), limits: config.limits.clone(), metrics, hub };
         let engine = Engine::new(abilities, options.reuse).map_err(|error| anyhow!("{error:?}"))?;
         let registry = Registry::load(engine, sources(config), &config.state)?;
@@ -117,7 +119,7 @@ impl App {
         &self.registry.engine().abilities().metrics
     }
 
-    /// How many rooms have members, implicit ones included.
+    /// How many rooms have members or kept messages, implicit ones included.
     pub fn rooms(&self) -> usize {
         self.registry.engine().abilities().hub.rooms().count()
     }

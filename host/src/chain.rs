@@ -14,7 +14,7 @@ use crate::engine::generation::Exports;
 use crate::engine::instance::Step;
 use crate::engine::pool::Pool;
 use crate::engine::registry::Registry;
-use crate::event::{Effect, Event, Header, Interface, Kept, Reply, Scope};
+use crate::event::{Effect, Event, Header, Interface, Kept, Origin, Reply, Scope};
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Message};
 use crate::metrics::Metrics;
@@ -238,17 +238,17 @@ impl Chain {
         &self,
         subject: Subject,
         kept: Kept,
-        (message, room): (Message, Option<Arc<str>>),
+        (message, origin): (Message, Option<Origin>),
         reach: usize,
     ) -> Ended<Verdict> {
-        let way = (&message, room.as_deref());
+        let way = (&message, origin.as_ref());
         self.run(subject, kept, async |transaction| self.outwards(transaction, way, reach).await).await
     }
 
     async fn outwards(
         &self,
         mut transaction: Box<Transaction>,
-        (message, room): (&Message, Option<&str>),
+        (message, origin): (&Message, Option<&Origin>),
         reach: usize,
     ) -> Step<Verdict> {
         let mut present = message.clone();
@@ -257,7 +257,7 @@ impl Chain {
                 continue;
             }
             transaction.enter(scope(pool, Interface::Outbound, position));
-            let (after, reply) = call(pool, transaction, Event::Message(&present, room)).await;
+            let (after, reply) = call(pool, transaction, Event::Message(&present, origin)).await;
             transaction = after;
             match reply {
                 Ok(Reply::Replace(other)) => present = other,

@@ -30,8 +30,8 @@ pub enum Interface {
 pub enum Event<'a> {
     /// A client asks for a connection.
     Connect(&'a Handshake),
-    /// A message, with the room it came from where it is on its way out.
-    Message(&'a Message, Option<&'a str>),
+    /// A message, with where it came from a room where it is on its way out.
+    Message(&'a Message, Option<&'a Origin>),
     /// The connection is gone.
     Disconnect(&'a CloseFrame),
 }
@@ -96,7 +96,14 @@ pub enum Effect {
     /// A protocol ping.
     Ping(ConnectionId, Bytes),
     /// The event's connection becomes a member.
-    Join(Arc<str>),
+    Join {
+        /// The room's name.
+        room: Arc<str>,
+        /// What it is sent of the kept messages.
+        replay: Replay,
+        /// Which link of the chain asked, so that it can be told how it went.
+        position: usize,
+    },
     /// Its membership ends.
     Leave(Arc<str>),
     /// A message to all members but some.
@@ -108,6 +115,48 @@ pub enum Effect {
         /// Who is left out.
         exclude: Box<[ConnectionId]>,
     },
+}
+
+/// A place in a room's kept messages (WIT `types.place`). Both numbers stay below 2^53.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Which life of the room's memory.
+    pub epoch: u64,
+    /// Counts up by one with each message of the room, from 1.
+    pub offset: u64,
+}
+
+/// Where a message came from a room (WIT `outbound.origin`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The room's name.
+    pub room: Arc<str>,
+    /// None where the room keeps nothing.
+    pub place: Option<Place>,
+}
+
+/// What a joining connection is sent of the kept messages (WIT `rooms.replay`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replay {
+    /// Live messages only.
+    Nothing,
+    /// At most this many of the newest.
+    Newest(usize),
+    /// All after this place.
+    Since(Place),
+}
+
+/// A join with a replay that was carried out (WIT `room-events.on-joined`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Joined {
+    /// Which link of the chain asked for it.
+    pub position: usize,
+    /// The room's name.
+    pub room: Arc<str>,
+    /// The place that the replay reaches.
+    pub newest: Place,
+    /// Whether all after the asked place was still kept.
+    pub complete: bool,
 }
 
 /// Why a guest did not get what it asked for (WIT `types.failure`).
@@ -137,6 +186,11 @@ impl Failure {
     /// This host does not have the ability.
     pub fn unsupported(what: &str) -> Self {
         Self::new("unsupported", format!("{what} is not supported by this version of the host"))
+    }
+
+    /// This host is not configured for it.
+    pub fn without(message: impl Into<String>) -> Self {
+        Self::new("unsupported", message)
     }
 
     /// Over a count or rate limit.

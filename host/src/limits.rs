@@ -37,6 +37,8 @@ pub struct Limits {
     pub state_bytes: usize,
     /// Rooms of one connection, implicit ones apart.
     pub rooms: usize,
+    /// What the rooms of one tenant keep together, and what slow readers still hold of it.
+    pub history_bytes: usize,
     /// CPU of one event, in ticks of a millisecond that it was seen running.
     pub event_cpu_ms: u64,
     /// One event from its start to its end, waiting included.
@@ -67,6 +69,7 @@ impl Default for Limits {
             effects: 1000,
             state_bytes: 16 * KIB,
             rooms: 100,
+            history_bytes: 256 * MIB,
             event_cpu_ms: 50,
             event_wall_ms: 10_000,
             guest_memory_bytes: 64 * MIB,

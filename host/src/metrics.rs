@@ -50,6 +50,8 @@ pub struct Metrics {
     pub instance_waits: Counter,
     /// Mails that waited for room in an inbox.
     pub inbox_waits: Counter,
+    /// Messages that a room was to keep and could not.
+    pub history_dropped: Counter,
     /// Bytes of log lines of guests that were over their quota.
     pub log_dropped: Counter,
     /// Generations that took over.
@@ -80,7 +82,7 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 20] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 21] {
         [
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
@@ -99,6 +101,7 @@ impl Metrics {
             ("bad_heads", "Request heads late or malformed", &self.bad_heads),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),
             ("inbox_waits", "Mails that waited for room in an inbox", &self.inbox_waits),
+            ("history_dropped", "Messages that a room could not keep", &self.history_dropped),
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),
             ("reloads", "Generations that took over", &self.reloads),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),

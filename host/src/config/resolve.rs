@@ -12,7 +12,7 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::raw::{self, Text};
-use super::{Config, PluginConfig, Problem, RouteConfig, StaticConfig, line_of};
+use super::{Config, PluginConfig, Problem, RoomConfig, RouteConfig, StaticConfig, line_of, rooms};
 use crate::handshake::RouteNames;
 use crate::id::MAX_WORKERS;
 use crate::limits::Limits;
@@ -64,13 +64,14 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     let scope = Scope { middleware, origins, ..Scope::default() };
     resolver.level(raw.router, raw.route, &scope);
     let statics = raw.statics.iter().map(|entry| resolver.static_files(entry)).collect();
+    let rooms = resolver.rooms(&raw.room);
     let (listen, workers, limits) = resolver.server(&server);
     let state = resolver.folder.join(server.state.as_deref().unwrap_or(STATE));
     let Resolver { folder, plugins, routes, problems, .. } = resolver;
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Config { file: file.to_owned(), folder, listen, workers, state, limits, plugins, routes, statics })
+    Ok(Config { file: file.to_owned(), folder, listen, workers, state, limits, plugins, routes, rooms, statics })
 }
 
 impl Resolver<'_> {
@@ -236,6 +237,14 @@ impl Resolver<'_> {
         own.iter().map(|origin| origin.as_ref().to_ascii_lowercase()).collect()
     }
 
+    fn rooms(&mut self, raw: &[raw::Room]) -> Vec<RoomConfig> {
+        let (rooms, wrong) = rooms::resolve(raw, |span| line_of(self.text, span));
+        let problem =
+            |(span, key, message): rooms::Wrong| Problem { line: line_of(self.text, &span), key: key.into(), message };
+        self.problems.extend(wrong.into_iter().map(problem));
+        rooms
+    }
+
     fn static_files(&mut self, entry: &raw::Static) -> StaticConfig {
         let path = self.prefix(&entry.path, "path");
         let folder = self.folder.join(entry.folder.as_ref());
@@ -264,6 +273,9 @@ fn is_origin(origin: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::{Keep, RoomPattern};
     use super::*;
 
     const PLUGINS: &str = "[plugins.echo]\npath = 'echo.wasm'\n[plugins.log]\npath = 'log.wasm'\n";
@@ -328,6 +340,19 @@ mod tests {
         let config = parse(&text).expect("it is right");
         assert_eq!(config.routes[0].origins, ["https://a.example"]);
         assert_eq!(config.routes[1].origins, ["*"]);
+    }
+
+    #[test]
+    fn rooms_that_could_be_kept_in_two_ways_are_refused() {
+        let text = "[[room]]\nname = 'chat/*'\nkeep = 10\n[[room]]\nname = 'chat/lobby'\nkeep = 0\n[[room]]\nname = '@all'\nkeep = 1\n";
+        let error = wrong(text);
+        assert!(error.contains(":5:name: the room on line 2 can have the same name"), "{error}");
+        assert!(error.contains(":6:keep: must be at least 1"), "{error}");
+        assert!(error.contains(":8:name: rooms that begin with '@' belong to the host"), "{error}");
+        let rooms =
+            parse("[[room]]\nname = 'a*'\nkeep = 3\nkeep-bytes = 9\nkeep-ms = 1500").expect("it is right").rooms;
+        let keep = Keep { messages: 3, bytes: 9, time: Duration::from_millis(1500) };
+        assert_eq!(rooms, [RoomConfig { pattern: RoomPattern::Prefix("a".into()), keep }]);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! out yet answer "unsupported", so that a component which imports them still loads.
 //! Invariant: no host call waits, and none has an effect beyond its transaction and the log.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi_config::WasiConfig;
@@ -11,12 +13,13 @@ use wasmtime_wasi_config::WasiConfig;
 use super::bindings::All;
 use super::bindings::switchboard::ws::{connections, control, flow, log, rooms, store, timers, types};
 use super::guest::Guest;
-use crate::event::Failure;
+use crate::event::{Failure, Place, Replay};
 use crate::handshake::Handshake;
+use crate::hub::history::Entry;
 use crate::id::ConnectionId;
 use crate::limits::Limits;
 use crate::message::{CloseFrame, Message};
-use crate::transaction::{Transaction, check_name};
+use crate::transaction::{Transaction, check_room};
 
 /// The most members that one question is answered with.
 const MAX_MEMBERS: u32 = 10_000;
@@ -124,10 +127,11 @@ pub fn details(handshake: &Handshake) -> [(&'static str, &str); 4] {
 
 impl rooms::Host for Guest {
     fn join(&mut self, connection: u64, room: String, replay: rooms::Replay) -> Answer<()> {
-        if !matches!(replay, rooms::Replay::Nothing) {
-            return Err(Failure::unsupported("a replay").into());
+        let replay = Replay::from(replay);
+        if replay != Replay::Nothing {
+            self.keeping(&room)?;
         }
-        self.ask(|transaction, limits| transaction.join(limits, id(connection), &room))
+        self.ask(|transaction, limits| transaction.join(limits, id(connection), (&room, replay)))
     }
 
     fn leave(&mut self, connection: u64, room: String) -> Answer<()> {
@@ -140,20 +144,54 @@ impl rooms::Host for Guest {
     }
 
     fn members(&mut self, room: String, limit: u32) -> Answer<Vec<u64>> {
-        check_name("a room's name", &room)?;
+        check_room(&room)?;
         let tenant = self.event()?.tenant;
         let members = self.abilities.hub.members(tenant, &room, limit.min(MAX_MEMBERS) as usize);
         Ok(members.into_iter().map(ConnectionId::get).collect())
     }
 
     fn count(&mut self, room: String) -> Answer<u32> {
-        check_name("a room's name", &room)?;
+        check_room(&room)?;
         let tenant = self.event()?.tenant;
         Ok(u32::try_from(self.abilities.hub.count(tenant, &room)).unwrap_or(u32::MAX))
     }
 
-    fn history(&mut self, _: String, _: Option<u64>, _: u32) -> Answer<rooms::Page> {
-        Err(Failure::unsupported("history").into())
+    fn history(&mut self, room: String, since: Option<u64>, limit: u32) -> Answer<rooms::Page> {
+        self.keeping(&room)?;
+        let tenant = self.event()?.tenant;
+        let page = self.abilities.hub.history(tenant, &room, (since, limit as usize));
+        let entry =
+            |entry: &Arc<Entry>| rooms::Entry { offset: entry.offset, at: entry.at, message: lower(&entry.message) };
+        let entries = page.entries.iter().map(entry).collect();
+        Ok(rooms::Page { epoch: page.epoch, oldest: page.oldest, newest: page.newest, entries })
+    }
+}
+
+impl Guest {
+    /// Refuses to ask a room for messages that keeps none.
+    fn keeping(&self, room: &str) -> Result<(), Failure> {
+        check_room(room)?;
+        let keeps = self.abilities.hub.keeps(room);
+        keeps
+            .then_some(())
+            .ok_or_else(|| Failure::without(format!("no [[room]] of this server keeps messages of {room:?}")))
+    }
+}
+
+impl From<rooms::Replay> for Replay {
+    fn from(replay: rooms::Replay) -> Self {
+        match replay {
+            rooms::Replay::Nothing => Self::Nothing,
+            rooms::Replay::Newest(count) => Self::Newest(count as usize),
+            rooms::Replay::Since(place) => Self::Since(Place { epoch: place.epoch, offset: place.offset }),
+        }
+    }
+}
+
+fn lower(message: &Message) -> types::MessageResult {
+    match message.as_text() {
+        Some(text) => types::MessageResult::Text(text.into()),
+        None => types::MessageResult::Binary(message.payload().to_vec()),
     }
 }
 

@@ -20,7 +20,7 @@ use super::generation::Generation;
 use super::guest::Guest;
 use super::{Abilities, CONTRACT, Engine, imports};
 use crate::clock::Clock;
-use crate::event::{Event, Header, Interface, Reply};
+use crate::event::{Event, Header, Interface, Origin, Reply};
 use crate::handshake::Handshake;
 use crate::message::{CloseFrame, Kind, Message};
 use crate::transaction::Transaction;
@@ -135,10 +135,10 @@ impl Instance {
         match event {
             Event::Connect(handshake) => Box::pin(self.connect(interface, id, handshake)).await,
             Event::Disconnect(frame) => Box::pin(self.disconnect(interface, id, frame)).await,
-            Event::Message(message, room) => match interface {
+            Event::Message(message, origin) => match interface {
                 Interface::Handler => self.handle(id, message).await,
                 Interface::Inbound => Box::pin(self.inbound(id, message)).await,
-                Interface::Outbound => Box::pin(self.outbound(id, message, room)).await,
+                Interface::Outbound => Box::pin(self.outbound(id, message, origin)).await,
                 Interface::Gate => Ok(Reply::Done),
             },
         }
@@ -179,9 +179,12 @@ impl Instance {
         Ok(verdict(guest.call_on_message(&mut self.store, id, lower(message)).await?))
     }
 
-    async fn outbound(&mut self, id: u64, message: &Message, room: Option<&str>) -> wasmtime::Result<Reply> {
+    async fn outbound(&mut self, id: u64, message: &Message, origin: Option<&Origin>) -> wasmtime::Result<Reply> {
         let Some(guest) = &self.calls.outbound else { return Ok(Reply::Done) };
-        let origin = room.map(|room| exports::outbound::Origin { room, place: None });
+        let origin = origin.map(|origin| exports::outbound::Origin {
+            room: &origin.room,
+            place: origin.place.map(|place| types::Place { epoch: place.epoch, offset: place.offset }),
+        });
         Ok(verdict(guest.call_on_message(&mut self.store, id, lower(message), origin).await?))
     }
 }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::history::Replayed;
 use super::inbox::{Mail, Permit};
 use super::local::LocalHub;
 use super::mailbox::{Mailbox, Outgoing};
 use super::room::RoomKey;
-use crate::event::Effect;
+use crate::event::{Effect, Joined, Replay};
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Message};
 
@@ -28,27 +29,30 @@ pub struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    /// Carries all of it out.
-    pub async fn run(mut self, effects: Vec<Effect>) {
+    /// Carries all of it out. Gives the joins with a replay, which the plugins that asked are still to be told of.
+    pub async fn run(mut self, effects: Vec<Effect>) -> Vec<Joined> {
+        let mut joined = Vec::new();
         for effect in effects {
-            self.effect(effect).await;
+            joined.extend(self.effect(effect).await);
         }
+        joined
     }
 
-    async fn effect(&mut self, effect: Effect) {
+    async fn effect(&mut self, effect: Effect) -> Option<Joined> {
         match effect {
             Effect::Send { to, message, reach } => self.send(to, message, reach).await,
             Effect::Close(connection, frame) => self.close(connection, frame).await,
             Effect::Ping(to, payload) => self.ping(to, payload).await,
-            Effect::Join(room) => self.join(room),
+            Effect::Join { room, replay, position } => return self.join(room, replay, position),
             Effect::Leave(room) => self.leave(&room),
             Effect::Publish { room, message, exclude } => Box::pin(self.publish(room, message, exclude)).await,
         }
+        None
     }
 
     async fn send(&self, to: ConnectionId, message: Message, reach: usize) {
         if to == self.own.id() {
-            return self.own.put(Outgoing::Message { message, room: None, reach });
+            return self.own.put(Outgoing::Message { message, origin: None, reach });
         }
         if to.worker() == self.local.worker() {
             return self.local.offer(to, self.tenant(), Outgoing::message(message));
@@ -78,11 +82,18 @@ impl Commit<'_> {
         }
     }
 
-    fn join(&mut self, room: Arc<str>) {
-        if !self.rooms.contains(&room) {
-            self.local.join(self.own, &room);
-            self.rooms.push(room);
+    /// A member that joins again stays one, and gets no replay.
+    fn join(&mut self, room: Arc<str>, replay: Replay, position: usize) -> Option<Joined> {
+        if self.rooms.contains(&room) {
+            return None;
         }
+        let replayed = self.local.join(self.own, &room, replay);
+        self.rooms.push(room.clone());
+        let joined = |replayed: Replayed| {
+            let (newest, complete) = (replayed.newest, replayed.complete);
+            Joined { position, room, newest, complete }
+        };
+        replayed.map(joined)
     }
 
     fn leave(&mut self, room: &Arc<str>) {
@@ -95,16 +106,14 @@ impl Commit<'_> {
     /// Takes a permit of every inbox first, so that under the room's lock nothing waits.
     async fn publish(&self, name: Arc<str>, message: Message, mut exclude: Box<[ConnectionId]>) {
         let key = RoomKey { tenant: self.tenant(), name };
-        let hub = self.local.hub();
-        if hub.rooms().find(&key).is_none() {
+        let rooms = self.local.hub().rooms();
+        if !rooms.takes(&key) {
             return;
         }
         exclude.sort_unstable();
         let Some(permits) = self.permits().await else { return };
-        if let Some(room) = hub.rooms().find(&key) {
-            room.publish(&key, (message, exclude), permits);
-            self.local.work_off();
-        }
+        rooms.publish(&key, (message, exclude), permits);
+        self.local.work_off();
     }
 
     async fn permits(&self) -> Option<Vec<Permit>> {

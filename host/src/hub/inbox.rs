@@ -34,8 +34,10 @@ pub enum Mail {
 pub struct Publication {
     /// Which room.
     pub room: RoomKey,
-    /// Its place in the room's order.
-    pub place: u64,
+    /// Which life of the room's memory, where it keeps messages.
+    pub epoch: Option<u64>,
+    /// Its place in the room's order, from 1.
+    pub offset: u64,
     /// What the members are sent.
     pub message: Message,
     /// Who is left out, sorted.

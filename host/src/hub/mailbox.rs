@@ -12,6 +12,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
+use super::history::Cursor;
+use crate::event::Origin;
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Message, close};
 
@@ -25,8 +27,8 @@ pub enum Outgoing {
     Message {
         /// As it was sent or published.
         message: Message,
-        /// The room it came from.
-        room: Option<Arc<str>>,
+        /// Where it came from a room.
+        origin: Option<Origin>,
         /// Where in the chain it begins its way out.
         reach: usize,
     },
@@ -39,7 +41,7 @@ pub enum Outgoing {
 impl Outgoing {
     /// A message by id that passes the whole chain.
     pub fn message(message: Message) -> Self {
-        Self::Message { message, room: None, reach: usize::MAX }
+        Self::Message { message, origin: None, reach: usize::MAX }
     }
 
     fn size(&self) -> usize {
@@ -47,6 +49,36 @@ impl Outgoing {
             Self::Message { message, .. } => message.len(),
             Self::Ping(payload) => payload.len(),
             Self::Close(frame) => frame.reason.len(),
+        }
+    }
+}
+
+/// What lies in a mailbox.
+#[derive(Debug)]
+enum Waiting {
+    Item(Outgoing),
+    /// What a room kept, for a connection that joined it; one message after the other is taken from it.
+    Replay(Cursor),
+}
+
+impl Waiting {
+    fn load(&self) -> Load {
+        match self {
+            Self::Item(item) => Load { bytes: item.size(), messages: 1 },
+            Self::Replay(cursor) => Load { bytes: cursor.bytes(), messages: cursor.messages() },
+        }
+    }
+
+    /// What is written next, and what is then left.
+    fn split(self) -> (Outgoing, Option<Self>) {
+        match self {
+            Self::Item(item) => (item, None),
+            Self::Replay(cursor) => {
+                let room = cursor.room().clone();
+                let (message, place, rest) = cursor.advance();
+                let origin = Some(Origin { room, place: Some(place) });
+                (Outgoing::Message { message, origin, reach: usize::MAX }, rest.map(Self::Replay))
+            }
         }
     }
 }
@@ -76,7 +108,7 @@ struct Load {
 
 #[derive(Default)]
 struct Queue {
-    items: VecDeque<(From, Outgoing)>,
+    items: VecDeque<(From, Waiting)>,
     total: Load,
     others: Load,
 }
@@ -110,7 +142,13 @@ impl Mailbox {
 
     /// Queues what the connection's own event sent; bounded by the effects of one event and by reading being stopped.
     pub fn put(&self, item: Outgoing) {
-        self.take_in(From::Own, item);
+        self.take_in(From::Own, Waiting::Item(item));
+    }
+
+    /// Queues what a room kept, for its new member. Counted as its own traffic, so that nothing is read from a client that
+    /// has much of it before it.
+    pub fn replay(&self, cursor: Cursor) {
+        self.take_in(From::Own, Waiting::Replay(cursor));
     }
 
     /// Queues what others sent; false where that made the connection a slow consumer, which ends it.
@@ -123,13 +161,13 @@ impl Mailbox {
             self.abandon(close::SLOW);
             return false;
         }
-        self.take_in(From::Others, item);
+        self.take_in(From::Others, Waiting::Item(item));
         true
     }
 
     /// Queues the end, behind all that waits. Only the first counts.
     pub fn close(&self, frame: CloseFrame) {
-        self.take_in(From::Own, Outgoing::Close(frame));
+        self.take_in(From::Own, Waiting::Item(Outgoing::Close(frame)));
         self.closing.set(true);
     }
 
@@ -145,8 +183,8 @@ impl Mailbox {
     pub fn shut(&self) -> Option<CloseFrame> {
         self.closing.set(true);
         let waiting = std::mem::take(&mut *self.queue.borrow_mut());
-        waiting.items.into_iter().find_map(|(_, item)| match item {
-            Outgoing::Close(frame) => Some(frame),
+        waiting.items.into_iter().find_map(|(_, waiting)| match waiting {
+            Waiting::Item(Outgoing::Close(frame)) => Some(frame),
             _ => None,
         })
     }
@@ -183,24 +221,37 @@ impl Mailbox {
         self.reader.set(Some(cx.waker().clone()));
     }
 
+    /// Takes what is left of a room's replay back: its member left.
+    pub fn end_replay(&self, room: &Arc<str>) {
+        let mut queue = self.queue.borrow_mut();
+        let ends = |waiting: &Waiting| matches!(waiting, Waiting::Replay(cursor) if cursor.room() == room);
+        while let Some(index) = queue.items.iter().position(|(_, waiting)| ends(waiting)) {
+            if let Some((from, waiting)) = queue.items.remove(index) {
+                queue.uncount(from, waiting.load());
+            }
+        }
+    }
+
     fn pop(&self) -> Option<Outgoing> {
         let mut queue = self.queue.borrow_mut();
-        let (from, item) = queue.items.pop_front()?;
-        queue.count(from, |load| {
-            load.bytes -= item.size();
-            load.messages -= 1;
-        });
+        let (from, waiting) = queue.items.pop_front()?;
+        queue.uncount(from, waiting.load());
+        let (item, rest) = waiting.split();
+        if let Some(rest) = rest {
+            queue.count(from, rest.load());
+            queue.items.push_front((from, rest));
+        }
         if queue.items.is_empty() && queue.items.capacity() > SPARE_SLOTS {
             queue.items = VecDeque::new();
         }
         Some(item)
     }
 
-    fn take_in(&self, from: From, item: Outgoing) {
+    fn take_in(&self, from: From, waiting: Waiting) {
         if self.closing.get() {
             return;
         }
-        self.queue.borrow_mut().push(from, item);
+        self.queue.borrow_mut().push(from, waiting);
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
@@ -208,25 +259,48 @@ impl Mailbox {
 }
 
 impl Queue {
-    fn push(&mut self, from: From, item: Outgoing) {
-        self.count(from, |load| {
-            load.bytes += item.size();
-            load.messages += 1;
-        });
-        self.items.push_back((from, item));
+    fn push(&mut self, from: From, waiting: Waiting) {
+        self.count(from, waiting.load());
+        self.items.push_back((from, waiting));
     }
 
-    fn count(&mut self, from: From, change: impl Fn(&mut Load)) {
-        change(&mut self.total);
+    fn count(&mut self, from: From, load: Load) {
+        self.total.add(load);
         if from == From::Others {
-            change(&mut self.others);
+            self.others.add(load);
         }
+    }
+
+    fn uncount(&mut self, from: From, load: Load) {
+        self.total.subtract(load);
+        if from == From::Others {
+            self.others.subtract(load);
+        }
+    }
+}
+
+impl Load {
+    fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.messages += other.messages;
+    }
+
+    fn subtract(&mut self, other: Self) {
+        self.bytes -= other.bytes;
+        self.messages -= other.messages;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::history::Memory;
+    use super::super::room::RoomKey;
     use super::*;
+    use crate::clock::Clock;
+    use crate::config::{Keep, RoomConfig, RoomPattern};
+    use crate::event::Replay;
+    use crate::limits::Limits;
+    use crate::metrics::Metrics;
 
     fn mailbox() -> Rc<Mailbox> {
         Mailbox::new(ConnectionId::from_guest(1), TenantId::UNNAMED, Bounds { bytes: 100, messages: 4 })
@@ -234,6 +308,54 @@ mod tests {
 
     fn text(length: usize) -> Outgoing {
         Outgoing::message(Message::text("x".repeat(length)))
+    }
+
+    /// Seven messages of 10 bytes that a room keeps, as the cursor of one that joins it.
+    fn kept() -> Cursor {
+        let keep = Keep { messages: 10, bytes: 10_000, time: std::time::Duration::from_secs(1) };
+        let rooms = [RoomConfig { pattern: RoomPattern::Name("room".into()), keep }];
+        let memory = Memory::new(&rooms, &Clock::manual(), &Limits::default(), &Metrics::default());
+        let key = RoomKey { tenant: TenantId::UNNAMED, name: "room".into() };
+        let mut history = memory.begin(&key).expect("it keeps");
+        (1..=7).for_each(|offset| history.push(offset, &Message::text("x".repeat(10))));
+        let replayed = history.replay(&key.name, 7, Replay::Newest(7)).expect("it was asked for");
+        replayed.cursor.expect("something is kept")
+    }
+
+    fn offset(item: Option<Outgoing>) -> Option<u64> {
+        match item {
+            Some(Outgoing::Message { origin, .. }) => origin?.place.map(|place| place.offset),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_replay_comes_out_one_by_one_and_counts_as_its_own_until_it_is_out() {
+        let mailbox = mailbox();
+        mailbox.replay(kept());
+        assert!(mailbox.offer(text(100)), "what others may send is counted apart");
+        mailbox.close(close::RESTART);
+        for expected in 1..=7 {
+            assert!(mailbox.is_half_full());
+            assert_eq!(offset(mailbox.pop()), Some(expected));
+        }
+        assert!(matches!(mailbox.pop(), Some(Outgoing::Message { origin: None, .. })));
+        assert_eq!(code(mailbox.pop()), Some(1012));
+        assert!(mailbox.pop().is_none() && !mailbox.is_half_full());
+    }
+
+    #[test]
+    fn a_replay_falls_away_with_its_membership() {
+        let mailbox = mailbox();
+        mailbox.replay(kept());
+        mailbox.put(text(1));
+        assert_eq!(offset(mailbox.pop()), Some(1));
+        mailbox.end_replay(&"other".into());
+        assert!(mailbox.is_half_full());
+        mailbox.end_replay(&"room".into());
+        assert!(!mailbox.is_half_full());
+        assert!(matches!(mailbox.pop(), Some(Outgoing::Message { origin: None, .. })));
+        assert!(mailbox.pop().is_none());
     }
 
     fn code(item: Option<Outgoing>) -> Option<u16> {

@@ -5,6 +5,7 @@
 //! Invariants: disconnect is told exactly once, with the frame that ended the connection, after its rooms were left;
 //! from the commit of a close on no message is delivered.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::socket::{Happening, Socket};
 use super::worker::Worker;
 use crate::chain::{Chain, Ended, Passed, Subject, Verdict};
 use crate::clock::Moment;
-use crate::event::{Effect, Kept};
+use crate::event::{Effect, Joined, Kept, Replay};
 use crate::hub::commit::Commit;
 use crate::hub::mailbox::{Mailbox, Outgoing};
 use crate::message::{CloseFrame, Message, close};
@@ -25,6 +26,8 @@ pub struct Connection {
     mailbox: Rc<Mailbox>,
     kept: Kept,
     passed: Passed,
+    /// Joins with a replay that the plugins that asked are still to be told of.
+    joined: VecDeque<Joined>,
     /// When the connection is given up, once a close is queued and the peer does not read.
     give_up: Option<Moment>,
 }
@@ -46,15 +49,18 @@ impl Connection {
         let metrics = worker.metrics();
         metrics.accepted.inc();
         metrics.connections.inc();
-        let connection = Self { worker, chain, mailbox, kept, passed, give_up: None };
-        connection.implicit_rooms().iter().for_each(|room| connection.worker.local.join(&connection.mailbox, room));
+        let connection = Self { worker, chain, mailbox, kept, passed, joined: VecDeque::new(), give_up: None };
+        for room in connection.implicit_rooms() {
+            connection.worker.local.join(&connection.mailbox, &room, Replay::Nothing);
+        }
         connection
     }
 
     /// Carries out what the handshake asked for.
     pub async fn commit(&mut self, effects: Vec<Effect>) {
         let rooms = &mut self.kept.rooms;
-        Commit { local: &self.worker.local, own: &self.mailbox, rooms }.run(effects).await;
+        let joined = Commit { local: &self.worker.local, own: &self.mailbox, rooms }.run(effects).await;
+        self.joined.extend(joined);
     }
 
     /// Serves the connection to its end.
@@ -119,11 +125,11 @@ impl Connection {
 
     /// A message to the client passes the filters further out before it is written.
     async fn outgoing(&mut self, socket: &mut Socket, item: Outgoing) -> Option<End> {
-        let Outgoing::Message { message, room, reach } = item else { return None };
+        let Outgoing::Message { message, origin, reach } = item else { return None };
         let kept = std::mem::take(&mut self.kept);
         let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
         let filtered = |reach| chain.filters_outbound(reach);
-        let event = pin!(async { self.settle(chain.outbound(subject, kept, (message, room), reach).await).await });
+        let event = pin!(async { self.settle(chain.outbound(subject, kept, (message, origin), reach).await).await });
         match socket.during(&mailbox, &filtered, event).await {
             Some(Verdict::Through(message)) => socket.write(message).err().map(|_| End::Gone(close::LOST)),
             Some(Verdict::Close(frame)) => {

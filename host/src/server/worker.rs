@@ -28,7 +28,7 @@ use crate::routes::RouteIndex;
 
 /// How many accepted sockets may wait for a worker.
 const HANDED: usize = 1024;
-/// How often instances of generations that are gone are looked for.
+/// How often instances of generations that are gone, and kept messages whose time is over, are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a worker that drains looks whether all its sockets are gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
@@ -138,8 +138,11 @@ impl Worker {
 
     async fn sweep(self: Rc<Self>) {
         loop {
-            tokio::time::sleep(SWEEP).await;
+            self.clock().sleep(SWEEP).await;
             self.pools.iter().for_each(|pool| pool.sweep());
+            if self.local.worker() == 0 {
+                self.local.hub().rooms().sweep();
+            }
         }
     }
 
