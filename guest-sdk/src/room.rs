@@ -11,7 +11,8 @@ pub use crate::host::rooms::{Entry, Page, Replay};
 pub use crate::host::types::Place;
 use crate::{ConnectionId, Failure, Message, host};
 
-/// A room by its name (WIT: `rooms`). A bad name, which is one of 0 or more than 128 bytes, fails each call with `invalid`.
+/// A room by its name (WIT: `rooms`). A bad name, which is one of 0 or more than 128 bytes or
+/// with a control character, fails each call with `invalid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room<'a> {
     name: &'a str,
@@ -55,8 +56,9 @@ impl<'a> Room<'a> {
         Ok(host::rooms::count(self.name)?)
     }
 
-    /// At most `limit` kept messages after the offset `since`, oldest first (WIT: `rooms.history`). What a room keeps is
-    /// configured in the host. Fails with `unsupported` where the host keeps nothing.
+    /// At most `limit` kept messages after the offset `since`, or from the oldest, oldest first (WIT: `rooms.history`). What a
+    /// room keeps is configured in the host. One call gives at most 1000 messages with 1 MiB of payloads together. Fails with
+    /// `unsupported` where the room keeps nothing.
     pub fn history(&self, since: Option<u64>, limit: u32) -> Result<Page, Failure> {
         Ok(host::rooms::history(self.name, since, limit)?)
     }

@@ -12,8 +12,8 @@ use super::{
     world::World,
 };
 use crate::{
-    Accept, Close, Connection, ControlEvents, FlowEvents, Gate, Handler, Inbound, Message, Origin, Outbound, Pass,
-    Refusal, Request, TimerEvents, Verdict, events, gate, handler,
+    Accept, Close, Connection, ControlEvents, FlowEvents, Gate, Handler, Inbound, Joined, Message, Origin, Outbound,
+    Pass, Refusal, Request, RoomEvents, TimerEvents, Verdict, events, gate, handler,
 };
 
 /// One connection of a [`FakeHost`](super::FakeHost).
@@ -79,6 +79,15 @@ impl FakeConnection {
     pub fn timer<P: TimerEvents>(&self, token: u32) {
         World::with(|world| world.peer(self.id()).timers.remove(&token));
         self.event(|| events::run(&self.connection, |state| P::default().timer(&self.connection, token, state)));
+    }
+
+    /// Tells the plugin how its joins with a replay went, those since the last call.
+    pub fn joined<P: RoomEvents>(&self) {
+        let joined = World::with(|world| std::mem::take(&mut world.peer(self.id()).joined));
+        for (room, newest, complete) in joined {
+            let joined = Joined { room: &room, newest, complete };
+            self.event(|| events::run(&self.connection, |state| P::default().joined(&self.connection, joined, state)));
+        }
     }
 
     /// Tells the plugin that little is left in the mailbox.

@@ -18,6 +18,15 @@ use crate::event::{Effect, Joined, Replay};
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Message};
 
+/// Where in its own mailbox an event's sends go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spot {
+    /// Behind all that waits.
+    End,
+    /// Behind the replay of a join of which the event hears, before all that is live.
+    Mark,
+}
+
 /// What a commit works with: the worker's side of the hub, and the event's own connection.
 pub struct Commit<'a> {
     /// Where others are reached.
@@ -26,6 +35,8 @@ pub struct Commit<'a> {
     pub own: &'a Rc<Mailbox>,
     /// Its rooms, which joining and leaving change.
     pub rooms: &'a mut Vec<Arc<str>>,
+    /// Where its sends to itself go.
+    pub spot: Spot,
 }
 
 impl Commit<'_> {
@@ -39,6 +50,10 @@ impl Commit<'_> {
     }
 
     async fn effect(&mut self, effect: Effect) -> Option<Joined> {
+        if matches!(effect, Effect::Publish { .. } | Effect::Join { .. }) {
+            // What these queue lies at the end, and what is sent after them stays behind it.
+            self.spot = Spot::End;
+        }
         match effect {
             Effect::Send { to, message, reach } => self.send(to, message, reach).await,
             Effect::Close(connection, frame) => self.close(connection, frame).await,
@@ -52,7 +67,7 @@ impl Commit<'_> {
 
     async fn send(&self, to: ConnectionId, message: Message, reach: usize) {
         if to == self.own.id() {
-            return self.own.put(Outgoing::Message { message, origin: None, reach });
+            return self.put(Outgoing::Message { message, origin: None, reach });
         }
         if to.worker() == self.local.worker() {
             return self.local.offer(to, self.tenant(), Outgoing::message(message));
@@ -60,9 +75,16 @@ impl Commit<'_> {
         Box::pin(self.mail(to, Mail::Send(to, self.tenant(), message))).await;
     }
 
+    fn put(&self, item: Outgoing) {
+        match self.spot {
+            Spot::End => self.own.put(item),
+            Spot::Mark => self.own.put_at_mark(item),
+        }
+    }
+
     async fn ping(&self, to: ConnectionId, payload: Bytes) {
         if to == self.own.id() {
-            return self.own.put(Outgoing::Ping(payload));
+            return self.put(Outgoing::Ping(payload));
         }
         if to.worker() == self.local.worker() {
             return self.local.offer(to, self.tenant(), Outgoing::Ping(payload));

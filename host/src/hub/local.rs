@@ -83,8 +83,8 @@ impl LocalHub {
     pub fn join(&self, mailbox: &Rc<Mailbox>, name: &Arc<str>, replay: Replay) -> Option<Replayed> {
         let key = RoomKey { tenant: mailbox.tenant(), name: name.clone() };
         let mut joining = self.hub.rooms().join(&key, self.worker, mailbox.id(), replay);
-        if let Some(cursor) = joining.replayed.as_mut().and_then(|replayed| replayed.cursor.take()) {
-            mailbox.replay(cursor);
+        if let Some(replayed) = &mut joining.replayed {
+            mailbox.replay(replayed.cursor.take());
         }
         let member = Member { mailbox: mailbox.clone(), after: joining.after };
         self.rooms.borrow_mut().entry(key).or_default().insert(mailbox.id(), member);

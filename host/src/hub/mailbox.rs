@@ -59,6 +59,8 @@ enum Waiting {
     Item(Outgoing),
     /// What a room kept, for a connection that joined it; one message after the other is taken from it.
     Replay(Cursor),
+    /// Where what the plugin sends as it hears of the join goes; nothing behind it is written before it was told.
+    Mark,
 }
 
 impl Waiting {
@@ -66,19 +68,21 @@ impl Waiting {
         match self {
             Self::Item(item) => Load { bytes: item.size(), messages: 1 },
             Self::Replay(cursor) => Load { bytes: cursor.bytes(), messages: cursor.messages() },
+            Self::Mark => Load::default(),
         }
     }
 
     /// What is written next, and what is then left.
-    fn split(self) -> (Outgoing, Option<Self>) {
+    fn split(self) -> (Option<Outgoing>, Option<Self>) {
         match self {
-            Self::Item(item) => (item, None),
+            Self::Item(item) => (Some(item), None),
             Self::Replay(cursor) => {
                 let room = cursor.room().clone();
                 let (message, place, rest) = cursor.advance();
                 let origin = Some(Origin { room, place: Some(place) });
-                (Outgoing::Message { message, origin, reach: usize::MAX }, rest.map(Self::Replay))
+                (Some(Outgoing::Message { message, origin, reach: usize::MAX }), rest.map(Self::Replay))
             }
+            Self::Mark => (None, Some(Self::Mark)),
         }
     }
 }
@@ -145,10 +149,35 @@ impl Mailbox {
         self.take_in(From::Own, Waiting::Item(item));
     }
 
-    /// Queues what a room kept, for its new member. Counted as its own traffic, so that nothing is read from a client that
-    /// has much of it before it.
-    pub fn replay(&self, cursor: Cursor) {
-        self.take_in(From::Own, Waiting::Replay(cursor));
+    /// Queues what a room kept, for its new member, and a mark behind it. Counted as its own traffic, so that nothing is
+    /// read from a client that has much of it before it.
+    pub fn replay(&self, cursor: Option<Cursor>) {
+        if let Some(cursor) = cursor {
+            self.take_in(From::Own, Waiting::Replay(cursor));
+        }
+        self.take_in(From::Own, Waiting::Mark);
+    }
+
+    /// Queues what the plugin sends as it hears of a join: before the first mark, and so behind that join's replay and
+    /// before all live messages.
+    pub fn put_at_mark(&self, item: Outgoing) {
+        let mark = self.queue.borrow().mark();
+        match mark {
+            Some(_) if self.closing.get() => {}
+            Some(index) => self.queue.borrow_mut().insert(index, Waiting::Item(item)),
+            None => self.put(item),
+        }
+        self.wake();
+    }
+
+    /// Takes the first mark away: the plugin was told.
+    pub fn release(&self) {
+        let mut queue = self.queue.borrow_mut();
+        if let Some(index) = queue.mark() {
+            queue.items.remove(index);
+        }
+        drop(queue);
+        self.wake();
     }
 
     /// Queues what others sent; false where that made the connection a slow consumer, which ends it.
@@ -244,7 +273,7 @@ impl Mailbox {
         if queue.items.is_empty() && queue.items.capacity() > SPARE_SLOTS {
             queue.items = VecDeque::new();
         }
-        Some(item)
+        item
     }
 
     fn take_in(&self, from: From, waiting: Waiting) {
@@ -252,6 +281,10 @@ impl Mailbox {
             return;
         }
         self.queue.borrow_mut().push(from, waiting);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
@@ -262,6 +295,15 @@ impl Queue {
     fn push(&mut self, from: From, waiting: Waiting) {
         self.count(from, waiting.load());
         self.items.push_back((from, waiting));
+    }
+
+    fn insert(&mut self, index: usize, own: Waiting) {
+        self.count(From::Own, own.load());
+        self.items.insert(index, (From::Own, own));
+    }
+
+    fn mark(&self) -> Option<usize> {
+        self.items.iter().position(|(_, waiting)| matches!(waiting, Waiting::Mark))
     }
 
     fn count(&mut self, from: From, load: Load) {
@@ -332,28 +374,50 @@ mod tests {
     #[test]
     fn a_replay_comes_out_one_by_one_and_counts_as_its_own_until_it_is_out() {
         let mailbox = mailbox();
-        mailbox.replay(kept());
+        mailbox.replay(Some(kept()));
         assert!(mailbox.offer(text(100)), "what others may send is counted apart");
         mailbox.close(close::RESTART);
         for expected in 1..=7 {
             assert!(mailbox.is_half_full());
             assert_eq!(offset(mailbox.pop()), Some(expected));
         }
+        mailbox.release();
         assert!(matches!(mailbox.pop(), Some(Outgoing::Message { origin: None, .. })));
         assert_eq!(code(mailbox.pop()), Some(1012));
         assert!(mailbox.pop().is_none() && !mailbox.is_half_full());
     }
 
     #[test]
+    fn what_is_sent_at_the_mark_stands_between_the_replay_and_what_is_live() {
+        let mailbox = mailbox();
+        mailbox.replay(None);
+        mailbox.replay(Some(kept()));
+        assert!(mailbox.offer(text(60)));
+        assert!(mailbox.pop().is_none(), "nothing passes a mark");
+        mailbox.put_at_mark(text(1));
+        mailbox.put_at_mark(text(2));
+        let size = |item: Option<Outgoing>| item.map(|item| item.size());
+        assert_eq!((size(mailbox.pop()), size(mailbox.pop()), size(mailbox.pop())), (Some(1), Some(2), None));
+        mailbox.release();
+        assert_eq!((1..=7).find(|expected| offset(mailbox.pop()) != Some(*expected)), None);
+        mailbox.put_at_mark(text(3));
+        mailbox.release();
+        mailbox.put_at_mark(text(4));
+        assert_eq!((size(mailbox.pop()), size(mailbox.pop()), size(mailbox.pop())), (Some(3), Some(60), Some(4)));
+        assert!(mailbox.pop().is_none());
+    }
+
+    #[test]
     fn a_replay_falls_away_with_its_membership() {
         let mailbox = mailbox();
-        mailbox.replay(kept());
+        mailbox.replay(Some(kept()));
         mailbox.put(text(1));
         assert_eq!(offset(mailbox.pop()), Some(1));
         mailbox.end_replay(&"other".into());
         assert!(mailbox.is_half_full());
         mailbox.end_replay(&"room".into());
         assert!(!mailbox.is_half_full());
+        mailbox.release();
         assert!(matches!(mailbox.pop(), Some(Outgoing::Message { origin: None, .. })));
         assert!(mailbox.pop().is_none());
     }

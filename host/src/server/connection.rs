@@ -15,7 +15,7 @@ use super::worker::Worker;
 use crate::chain::{Chain, Ended, Passed, Subject, Verdict};
 use crate::clock::Moment;
 use crate::event::{Effect, Joined, Kept, Replay};
-use crate::hub::commit::Commit;
+use crate::hub::commit::{Commit, Spot};
 use crate::hub::mailbox::{Mailbox, Outgoing};
 use crate::message::{CloseFrame, Message, close};
 
@@ -58,8 +58,12 @@ impl Connection {
 
     /// Carries out what the handshake asked for.
     pub async fn commit(&mut self, effects: Vec<Effect>) {
+        self.commit_at(Spot::End, effects).await;
+    }
+
+    async fn commit_at(&mut self, spot: Spot, effects: Vec<Effect>) {
         let rooms = &mut self.kept.rooms;
-        let joined = Commit { local: &self.worker.local, own: &self.mailbox, rooms }.run(effects).await;
+        let joined = Commit { local: &self.worker.local, own: &self.mailbox, rooms, spot }.run(effects).await;
         self.joined.extend(joined);
     }
 

@@ -25,7 +25,7 @@ use super::worker::{Load, Worker};
 use crate::chain::{Admission, Chain, Connected, Subject};
 use crate::event::{Header, Kept};
 use crate::handshake::{Handshake, Parts};
-use crate::hub::commit::Commit;
+use crate::hub::commit::{Commit, Spot};
 use crate::hub::mailbox::{Bounds, Mailbox};
 use crate::id::TenantId;
 use crate::message::{CloseFrame, close};
@@ -202,7 +202,8 @@ impl Opening {
         let ended = self.chain.disconnect(self.subject(), kept, &frame, passed).await;
         let mut rooms = ended.kept.rooms;
         self.mailbox.shut();
-        Commit { local: &self.worker.local, own: &self.mailbox, rooms: &mut rooms }.run(ended.effects).await;
+        let (local, own, spot) = (&self.worker.local, &self.mailbox, Spot::End);
+        Commit { local, own, rooms: &mut rooms, spot }.run(ended.effects).await;
         if close::may_send(frame.code) {
             tokio::task::spawn_local(close_at_once(self.worker, self.upgraded, frame, self.load));
         }
