@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::handshake::RouteNames;
 use crate::limits::Limits;
@@ -76,6 +77,8 @@ pub struct RouteConfig {
     pub handler: String,
     /// Origins that may connect beside the server's own host; "*" stands for any.
     pub origins: Vec<String>,
+    /// The time without a message after which a connection is closed; none for never.
+    pub idle: Option<Duration>,
 }
 
 /// `[[static]]`

@@ -9,6 +9,8 @@ pub mod archive;
 pub mod bindings;
 pub mod cache;
 pub mod compile;
+mod contract;
+pub mod exports;
 pub mod fault;
 pub mod generation;
 mod guest;

@@ -7,22 +7,79 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::clock::Moment;
 use crate::handshake::Handshake;
-use crate::id::ConnectionId;
-use crate::message::{CloseFrame, Message};
+use crate::id::{ConnectionId, TenantId};
+use crate::message::{CloseFrame, Control, Message};
 use crate::state::State;
+use crate::timers::{TimerKey, Timers};
 
-/// Which of a component's exports an event is for.
+/// Which of a component's exports an event is for; each is the WIT interface of the same name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Interface {
-    /// WIT `handler`.
+    /// A route's handler.
     Handler,
-    /// WIT `gate`.
+    /// Middleware on the life of a connection.
     Gate,
-    /// WIT `inbound`.
+    /// Middleware on messages from the client.
     Inbound,
-    /// WIT `outbound`.
+    /// Middleware on messages to the client.
     Outbound,
+    /// A timer that the plugin set is due.
+    TimerEvents,
+    /// Little is left in the mailbox.
+    FlowEvents,
+    /// The client's pings and pongs.
+    ControlEvents,
+    /// How a join with a replay went.
+    RoomEvents,
+    /// A plugin further in faulted.
+    FaultEvents,
+    /// A plugin that runs by itself.
+    Service,
+}
+
+impl Interface {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Handler,
+        Self::Gate,
+        Self::Inbound,
+        Self::Outbound,
+        Self::TimerEvents,
+        Self::FlowEvents,
+        Self::ControlEvents,
+        Self::RoomEvents,
+        Self::FaultEvents,
+        Self::Service,
+    ];
+
+    /// Its name in the contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Handler => "handler",
+            Self::Gate => "gate",
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+            Self::TimerEvents => "timer-events",
+            Self::FlowEvents => "flow-events",
+            Self::ControlEvents => "control-events",
+            Self::RoomEvents => "room-events",
+            Self::FaultEvents => "fault-events",
+            Self::Service => "service",
+        }
+    }
+}
+
+/// Whose event it is, and how it stands with the connection as the event begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Bytes in its mailbox.
+    pub queued: usize,
 }
 
 /// One event, as it is told to one guest.
@@ -34,6 +91,78 @@ pub enum Event<'a> {
     Message(&'a Message, Option<&'a Origin>),
     /// The connection is gone.
     Disconnect(&'a CloseFrame),
+    /// Something else happened around the connection.
+    Notice(&'a Notice),
+    /// A plugin further in faulted: its name, and why.
+    Fault(&'a str, &'static str),
+    /// What a service is told.
+    Service(Call),
+}
+
+/// What happens to a connection beside its messages; told to the plugins that export the interface for it.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A timer with this token is due.
+    Timer(u32),
+    /// Little is left in the mailbox, after an event had left it more than half full.
+    Drained,
+    /// The client sent a ping, which is answered already, or a pong.
+    Control(Control),
+    /// A join with a replay was carried out.
+    Joined(Joined),
+}
+
+/// How a join with a replay went (WIT `room-events.on-joined`).
+#[derive(Clone, Debug)]
+pub struct Joined {
+    /// The room's name.
+    pub room: Arc<str>,
+    /// The place that the replay reaches.
+    pub newest: Place,
+    /// Whether all after the asked place was still kept.
+    pub complete: bool,
+}
+
+/// A place in a room's kept messages (WIT `types.place`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Which life of the room's memory.
+    pub epoch: u64,
+    /// Counts up by one with each message of the room, from 1.
+    pub offset: u64,
+}
+
+/// What a service is told (WIT `service`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Call {
+    /// It begins.
+    Start,
+    /// It is its turn.
+    Tick,
+    /// It ends.
+    Stop,
+}
+
+impl Notice {
+    /// The interface that it is told through.
+    pub fn interface(&self) -> Interface {
+        match self {
+            Self::Timer(_) => Interface::TimerEvents,
+            Self::Drained => Interface::FlowEvents,
+            Self::Control(_) => Interface::ControlEvents,
+            Self::Joined(_) => Interface::RoomEvents,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Timer(_) => "on-timer",
+            Self::Drained => "on-drained",
+            Self::Control(Control::Ping(_)) => "on-ping",
+            Self::Control(Control::Pong(_)) => "on-pong",
+            Self::Joined(_) => "on-joined",
+        }
+    }
 }
 
 impl Event<'_> {
@@ -43,6 +172,11 @@ impl Event<'_> {
             Self::Connect(_) => "on-connect",
             Self::Message(..) => "on-message",
             Self::Disconnect(_) => "on-disconnect",
+            Self::Notice(notice) => notice.name(),
+            Self::Fault(..) => "on-fault",
+            Self::Service(Call::Start) => "start",
+            Self::Service(Call::Tick) => "tick",
+            Self::Service(Call::Stop) => "stop",
         }
     }
 }
@@ -77,6 +211,10 @@ pub enum Reply {
     Replace(Message),
     /// A filter's verdict: go no further.
     Drop,
+    /// A service wants to be called again after so many milliseconds.
+    Again(u32),
+    /// A service could not start.
+    Failed(String),
 }
 
 /// Something that a guest asked for.
@@ -93,8 +231,12 @@ pub enum Effect {
     },
     /// The end of a connection.
     Close(ConnectionId, CloseFrame),
-    /// A protocol ping.
-    Ping(ConnectionId, Bytes),
+    /// A ping, or a pong that nobody asked for.
+    Control(ConnectionId, Control),
+    /// A timer of the event's connection is set, or moved.
+    SetTimer(TimerKey, Moment),
+    /// A timer of the event's connection is taken back.
+    CancelTimer(TimerKey),
     /// The event's connection becomes a member.
     Join {
         /// The room's name.
@@ -117,15 +259,6 @@ pub enum Effect {
     },
 }
 
-/// A place in a room's kept messages (WIT `types.place`). Both numbers stay below 2^53.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
-    /// Which life of the room's memory.
-    pub epoch: u64,
-    /// Counts up by one with each message of the room, from 1.
-    pub offset: u64,
-}
-
 /// Where a message came from a room (WIT `outbound.origin`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Origin {
@@ -144,19 +277,6 @@ pub enum Replay {
     Newest(usize),
     /// All after this place.
     Since(Place),
-}
-
-/// A join with a replay that was carried out (WIT `room-events.on-joined`).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Joined {
-    /// Which link of the chain asked for it.
-    pub position: usize,
-    /// The room's name.
-    pub room: Arc<str>,
-    /// The place that the replay reaches.
-    pub newest: Place,
-    /// Whether all after the asked place was still kept.
-    pub complete: bool,
 }
 
 /// Why a guest did not get what it asked for (WIT `types.failure`).
@@ -213,6 +333,8 @@ pub struct Kept {
     pub state: State,
     /// The rooms that it joined, implicit ones apart.
     pub rooms: Vec<Arc<str>>,
+    /// What it is to be woken for.
+    pub timers: Timers,
     /// Set once the connection has ended or was refused: it can join nothing any more.
     pub gone: bool,
 }

@@ -16,4 +16,5 @@ pub mod path;
 pub mod routes;
 pub mod server;
 pub mod state;
+pub mod timers;
 pub mod transaction;

@@ -39,6 +39,16 @@ pub struct Limits {
     pub rooms: usize,
     /// What the rooms of one tenant keep together, and what slow readers still hold of it.
     pub history_bytes: usize,
+    /// Timers of one connection.
+    pub timers: usize,
+    /// The client's pings and pongs that guests are told of, a second; the host answers those beyond it all the same.
+    pub control_events: u32,
+    /// Silence of a client after which it is pinged; 0 for never.
+    pub ping_ms: u64,
+    /// From such a ping to the end of a connection that nothing came from.
+    pub pong_ms: u64,
+    /// Time without a message in either direction after which a connection is closed; 0 for never. A route may have its own.
+    pub idle_ms: u64,
     /// CPU of one event, in ticks of a millisecond that it was seen running.
     pub event_cpu_ms: u64,
     /// One event from its start to its end, waiting included.
@@ -70,6 +80,11 @@ impl Default for Limits {
             state_bytes: 16 * KIB,
             rooms: 100,
             history_bytes: 256 * MIB,
+            timers: 100,
+            control_events: 20,
+            ping_ms: 25_000,
+            pong_ms: 10_000,
+            idle_ms: 0,
             event_cpu_ms: 50,
             event_wall_ms: 10_000,
             guest_memory_bytes: 64 * MIB,
@@ -102,6 +117,16 @@ impl Limits {
         Duration::from_millis(self.event_wall_ms)
     }
 
+    /// The silence after which a client is pinged; none for never.
+    pub fn ping(&self) -> Option<Duration> {
+        (self.ping_ms > 0).then(|| Duration::from_millis(self.ping_ms))
+    }
+
+    /// The time that a client has to show a sign of life after a ping.
+    pub fn pong(&self) -> Duration {
+        Duration::from_millis(self.pong_ms)
+    }
+
     /// The time from the order to stop to the end.
     pub fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
@@ -125,6 +150,7 @@ impl Limits {
             ("event-wall-ms", self.event_wall_ms as usize),
             ("head-ms", self.head_ms as usize),
             ("handshake-ms", self.handshake_ms as usize),
+            ("pong-ms", self.pong_ms as usize),
         ];
         if let Some((key, _)) = zero.into_iter().find(|(_, value)| *value == 0) {
             return Some((key, "must be at least 1"));

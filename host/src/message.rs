@@ -76,6 +76,24 @@ impl Message {
     }
 }
 
+/// A ping or pong (RFC 6455, sections 5.5.2 and 5.5.3); its payload has at most 125 bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Control {
+    /// To be answered.
+    Ping(Bytes),
+    /// An answer, or a sign of life.
+    Pong(Bytes),
+}
+
+impl Control {
+    /// The payload.
+    pub fn payload(&self) -> &Bytes {
+        match self {
+            Self::Ping(payload) | Self::Pong(payload) => payload,
+        }
+    }
+}
+
 /// How a connection ends (RFC 6455, section 5.5.1).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CloseFrame {
@@ -122,6 +140,8 @@ pub mod close {
     pub const RESTART: CloseFrame = frame(1012, "server is restarting");
     /// The client reads too slowly for what others send to it.
     pub const SLOW: CloseFrame = frame(1013, "slow consumer");
+    /// No message in either direction for longer than the route allows.
+    pub const IDLE: CloseFrame = frame(1001, "idle");
     /// Nothing came back for a ping.
     pub const NO_PONG: CloseFrame = frame(1001, "no pong");
 

@@ -42,6 +42,12 @@ pub struct Metrics {
     pub protocol_errors: Counter,
     /// Close handshakes that the peer did not finish in time.
     pub close_timeouts: Counter,
+    /// Connections without a sign of life after a ping.
+    pub no_pong: Counter,
+    /// Connections without a message for longer than allowed.
+    pub idle: Counter,
+    /// Pings and pongs of clients that guests were not told of, because there were too many.
+    pub control_dropped: Counter,
     /// Request heads that did not come in time or did not parse.
     pub bad_heads: Counter,
     /// Instances that are live now.
@@ -82,7 +88,7 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 21] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 24] {
         [
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
@@ -98,6 +104,9 @@ impl Metrics {
             ("too_big", "Messages over the limit", &self.too_big),
             ("protocol_errors", "Connections ended by a protocol error", &self.protocol_errors),
             ("close_timeouts", "Close handshakes out of time", &self.close_timeouts),
+            ("no_pong", "Connections without a sign of life after a ping", &self.no_pong),
+            ("idle", "Connections without a message for longer than allowed", &self.idle),
+            ("control_dropped", "Pings and pongs that guests were not told of", &self.control_dropped),
             ("bad_heads", "Request heads late or malformed", &self.bad_heads),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),
             ("inbox_waits", "Mails that waited for room in an inbox", &self.inbox_waits),

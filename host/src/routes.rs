@@ -4,6 +4,7 @@
 //! Invariant: a path leads to one route, the most specific one, whatever the order in the file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::RouteConfig;
 use crate::handshake::RouteNames;
@@ -28,6 +29,8 @@ pub struct Route {
     pub handler: String,
     /// Origins that may connect beside the server's own host.
     pub origins: Vec<String>,
+    /// The time without a message after which a connection is closed; none for never.
+    pub idle: Option<Duration>,
     pattern: Pattern,
 }
 
@@ -88,6 +91,7 @@ fn route(index: RouteIndex, config: &RouteConfig) -> Arc<Route> {
         middleware: config.middleware.clone(),
         handler: config.handler.clone(),
         origins: config.origins.clone(),
+        idle: config.idle,
         pattern: config.pattern.clone(),
     })
 }
@@ -103,6 +107,7 @@ mod tests {
             middleware: Vec::new(),
             handler: "echo".into(),
             origins: Vec::new(),
+            idle: None,
         };
         Routes::new(&patterns.iter().map(config).collect::<Vec<_>>()).expect("they fit together")
     }

@@ -5,7 +5,9 @@
 //! Invariant: nothing in here knows WebAssembly; guests are reached through chains.
 
 pub mod acceptor;
+mod alarms;
 mod connection;
+mod deadlines;
 mod files;
 mod head;
 mod http;

@@ -7,41 +7,42 @@
 
 use bytes::Bytes;
 
-use crate::event::{Effect, Failure, Interface, Kept, Replay, Scope};
-use crate::id::{ConnectionId, TenantId};
+use crate::clock::Moment;
+use crate::event::{Effect, Failure, Interface, Kept, Replay, Scope, Subject};
+use crate::id::ConnectionId;
 use crate::limits::Limits;
-use crate::message::{CloseFrame, MAX_REASON, Message, close};
+use crate::message::{CloseFrame, Control, MAX_REASON, Message, close};
 use crate::state::Draft;
+use crate::timers::TimerKey;
 
 /// The most bytes of a room's name and of a state's key.
 pub const MAX_NAME: usize = 128;
-/// The most bytes of a ping's payload (RFC 6455, section 5.5).
-pub const MAX_PING: usize = 125;
+/// The most bytes of the payload of a ping or pong (RFC 6455, section 5.5).
+pub const MAX_CONTROL: usize = 125;
 /// What an effect costs beside its payload, so that a flood of empty ones is bounded too.
 const EFFECT_COST: usize = 64;
 
 /// What one event asked for so far.
 #[derive(Debug)]
 pub struct Transaction {
-    /// The event's own connection.
-    pub connection: ConnectionId,
-    /// Whose it is.
-    pub tenant: TenantId,
+    /// The event's own connection, and whose it is.
+    pub subject: Subject,
     /// Lent by the connection for the time of the event.
     pub kept: Kept,
     scope: Scope,
     draft: Draft,
     effects: Vec<Effect>,
     bytes: usize,
+    /// Of these, what is sent to the event's own connection.
+    own_bytes: usize,
 }
 
 impl Transaction {
     /// An empty one. The scope is set before each guest. Boxed, since it is handed through many futures, whose size is
     /// what an idle connection costs.
-    pub fn new(connection: ConnectionId, tenant: TenantId, kept: Kept, scope: Scope) -> Box<Self> {
-        let transaction =
-            Self { connection, tenant, kept, scope, draft: Draft::default(), effects: Vec::new(), bytes: 0 };
-        Box::new(transaction)
+    pub fn new(subject: Subject, kept: Kept, scope: Scope) -> Box<Self> {
+        let (draft, effects) = Default::default();
+        Box::new(Self { subject, kept, scope, draft, effects, bytes: 0, own_bytes: 0 })
     }
 
     /// Hands the transaction on to the next guest.
@@ -67,8 +68,18 @@ impl Transaction {
 
     /// WIT `connections.send`.
     pub fn send(&mut self, limits: &Limits, to: ConnectionId, message: Message) -> Result<(), Failure> {
-        let reach = self.scope.position;
-        self.push(limits, message.len(), Effect::Send { to, message, reach })
+        let (reach, bytes) = (self.scope.position, message.len());
+        self.push(limits, bytes, Effect::Send { to, message, reach })?;
+        if to == self.subject.connection {
+            self.own_bytes += bytes;
+        }
+        Ok(())
+    }
+
+    /// WIT `flow.queued`: bytes in the mailbox as the event began, and what it sent since.
+    pub fn queued(&self, connection: ConnectionId) -> Result<usize, Failure> {
+        self.own(connection)?;
+        Ok(self.subject.queued + self.own_bytes)
     }
 
     /// WIT `connections.close`.
@@ -77,12 +88,59 @@ impl Transaction {
         self.push(limits, 0, Effect::Close(connection, frame))
     }
 
-    /// WIT `connections.ping`.
-    pub fn ping(&mut self, limits: &Limits, connection: ConnectionId, payload: Bytes) -> Result<(), Failure> {
-        if payload.len() > MAX_PING {
-            return Err(Failure::too_large(format!("a ping carries at most {MAX_PING} bytes, not {}", payload.len())));
+    /// WIT `connections.ping` and `control.pong`.
+    pub fn control(&mut self, limits: &Limits, connection: ConnectionId, frame: Control) -> Result<(), Failure> {
+        let length = frame.payload().len();
+        if length > MAX_CONTROL {
+            return Err(Failure::too_large(format!(
+                "a ping or pong carries at most {MAX_CONTROL} bytes, not {length}"
+            )));
         }
-        self.push(limits, payload.len(), Effect::Ping(connection, payload))
+        self.push(limits, length, Effect::Control(connection, frame))
+    }
+
+    /// WIT `timers.set`.
+    pub fn set_timer(
+        &mut self,
+        limits: &Limits,
+        connection: ConnectionId,
+        (token, due): (u32, Moment),
+    ) -> Result<(), Failure> {
+        self.own(connection)?;
+        if self.kept.gone {
+            return Err(Failure::invalid("the connection has ended"));
+        }
+        let key = TimerKey { position: self.scope.position, token };
+        if let Some(set) = self.timer_set(key) {
+            *set = due;
+            return Ok(());
+        }
+        if !self.kept.timers.has(key) && self.timer_count() >= limits.timers {
+            return Err(Failure::quota(format!("a connection has at most {} timers", limits.timers)));
+        }
+        self.push(limits, 0, Effect::SetTimer(key, due))
+    }
+
+    /// WIT `timers.cancel`.
+    pub fn cancel_timer(&mut self, limits: &Limits, connection: ConnectionId, token: u32) -> Result<(), Failure> {
+        self.own(connection)?;
+        let key = TimerKey { position: self.scope.position, token };
+        self.effects.retain(|effect| !matches!(effect, Effect::SetTimer(set, _) if *set == key));
+        self.push(limits, 0, Effect::CancelTimer(key))
+    }
+
+    /// When this event has set the timer to, if it has.
+    fn timer_set(&mut self, key: TimerKey) -> Option<&mut Moment> {
+        self.effects.iter_mut().find_map(|effect| match effect {
+            Effect::SetTimer(set, due) if *set == key => Some(due),
+            _ => None,
+        })
+    }
+
+    /// How many timers the connection may have once the effects so far are carried out; canceling counts only after.
+    fn timer_count(&self) -> usize {
+        let sets = self.effects.iter().filter(|effect| matches!(effect, Effect::SetTimer(..))).count();
+        self.kept.timers.count() + sets
     }
 
     /// WIT `connections.get-state`.
@@ -171,7 +229,7 @@ impl Transaction {
     }
 
     fn own(&self, connection: ConnectionId) -> Result<(), Failure> {
-        let own = connection == self.connection;
+        let own = connection == self.subject.connection;
         own.then_some(()).ok_or_else(|| Failure::invalid("only the event's own connection can be asked for this"))
     }
 
@@ -223,12 +281,14 @@ pub fn check_room(name: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::TenantId;
 
     const OWN: u64 = 1;
 
     fn transaction(interface: Interface) -> Box<Transaction> {
         let scope = Scope { plugin: "test".into(), interface, position: 0 };
-        Transaction::new(ConnectionId::from_guest(OWN), TenantId::UNNAMED, Kept::default(), scope)
+        let subject = Subject { connection: own(), tenant: TenantId::UNNAMED, queued: 100 };
+        Transaction::new(subject, Kept::default(), scope)
     }
 
     fn own() -> ConnectionId {
@@ -295,6 +355,31 @@ mod tests {
             asked.join(&limits, ConnectionId::from_guest(9), live("a")).expect_err("not its own").kind,
             "invalid"
         );
+    }
+
+    #[test]
+    fn timers_are_bounded_and_one_that_is_moved_is_no_new_one() {
+        let limits = Limits { timers: 2, ..Limits::default() };
+        let mut asked = transaction(Interface::Handler);
+        let mut set = |token| asked.set_timer(&limits, own(), (token, Moment::from_secs(1)));
+        assert!(set(1).is_ok() && set(2).is_ok());
+        assert_eq!(set(3).expect_err("two is the limit").kind, "quota");
+        let mut kept = Kept::default();
+        kept.timers.set(TimerKey { position: 0, token: 7 }, Moment::from_secs(1));
+        kept.timers.set(TimerKey { position: 0, token: 8 }, Moment::from_secs(1));
+        let mut asked = Transaction { kept, ..*transaction(Interface::Handler) };
+        assert!(asked.set_timer(&limits, own(), (7, Moment::from_secs(2))).is_ok());
+        assert!(asked.set_timer(&limits, own(), (9, Moment::from_secs(2))).is_err());
+    }
+
+    #[test]
+    fn what_is_queued_counts_what_the_event_sent_to_its_own_connection() {
+        let limits = Limits::default();
+        let mut asked = transaction(Interface::Handler);
+        asked.send(&limits, own(), Message::text("12345")).expect("it fits");
+        asked.send(&limits, ConnectionId::from_guest(9), Message::text("12345")).expect("it fits");
+        assert_eq!(asked.queued(own()), Ok(105));
+        assert!(asked.queued(ConnectionId::from_guest(9)).is_err());
     }
 
     #[test]

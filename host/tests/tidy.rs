@@ -7,22 +7,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the host, lowest first: each may use itself and what stands before it.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 22] = [
     "id",
     "message",
     "handshake",
     "state",
-    "limits",
-    "event",
-    "transaction",
     "clock",
     "metrics",
+    "limits",
+    "timers",
+    "event",
+    "transaction",
     "path",
     "config",
     "hub",
     "engine",
     "routes",
     "chain",
+    "services",
     "server",
     "app",
     "cli",

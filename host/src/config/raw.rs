@@ -80,6 +80,8 @@ pub struct Route {
     pub middleware: Vec<Text>,
     #[serde(default)]
     pub origins: Option<Vec<Text>>,
+    #[serde(rename = "idle-ms")]
+    pub idle_ms: Option<u64>,
 }
 
 /// `[[static]]`

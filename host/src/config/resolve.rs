@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -45,6 +46,8 @@ struct Resolver<'a> {
     /// Where each pattern's shape and each name was seen first.
     shapes: HashMap<String, usize>,
     names: HashMap<String, usize>,
+    /// What a route without its own has.
+    idle_ms: u64,
     problems: Vec<Problem>,
 }
 
@@ -56,8 +59,9 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     };
     let folder = std::path::absolute(&folder).unwrap_or(folder);
     let (plugins, routes, shapes, names, problems) = Default::default();
-    let mut resolver = Resolver { text, folder, plugins, routes, shapes, names, problems };
     let server = raw.server;
+    let idle_ms = server.limits.as_ref().map_or_else(Limits::default, |limits| limits.as_ref().clone()).idle_ms;
+    let mut resolver = Resolver { text, folder, plugins, routes, shapes, names, idle_ms, problems };
     resolver.plugins(raw.plugins);
     let middleware = resolver.middleware(&raw.middleware);
     let origins = resolver.origins(&Scope::default(), raw.origins.as_deref());
@@ -185,7 +189,9 @@ impl Resolver<'_> {
         let names = RouteNames { route: name.clone(), routers: scope.routers.clone() };
         let handler = self.plugin(&route.handler, "handler");
         let origins = self.origins(scope, route.origins.as_deref());
-        self.routes.push(RouteConfig { names: Arc::new(names), pattern, middleware, handler, origins });
+        let idle = route.idle_ms.unwrap_or(self.idle_ms);
+        let idle = (idle > 0).then(|| Duration::from_millis(idle));
+        self.routes.push(RouteConfig { names: Arc::new(names), pattern, middleware, handler, origins, idle });
     }
 
     fn unique(&mut self, path: &Text, shape: String) {

@@ -16,6 +16,12 @@ wasmtime::component::bindgen!({
             export switchboard:ws/gate@0.1.0;
             export switchboard:ws/inbound@0.1.0;
             export switchboard:ws/outbound@0.1.0;
+            export switchboard:ws/timer-events@0.1.0;
+            export switchboard:ws/flow-events@0.1.0;
+            export switchboard:ws/control-events@0.1.0;
+            export switchboard:ws/room-events@0.1.0;
+            export switchboard:ws/fault-events@0.1.0;
+            export switchboard:ws/service@0.1.0;
         }
     ",
     world: "switchboard:host/all",

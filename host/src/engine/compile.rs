@@ -17,21 +17,10 @@ use super::cache::Cache;
 use super::generation::{Generation, Identity};
 use super::instance::Instance;
 use super::{CONTRACT, Engine};
+use crate::event::Interface;
 
 /// Interfaces that are in the contract and not carried out yet, imports and exports.
-const UNSUPPORTED: [&str; 11] = [
-    "flow",
-    "control",
-    "timers",
-    "store",
-    "fault-events",
-    "room-events",
-    "flow-events",
-    "control-events",
-    "timer-events",
-    "migration",
-    "service",
-];
+const UNSUPPORTED: [&str; 2] = ["store", "migration"];
 
 /// Where a plugin comes from and where it is used.
 #[derive(Clone, Debug)]
@@ -215,9 +204,9 @@ fn check_role(source: &Source, generation: &Generation) -> Result<(), LoadError>
         Err(LoadError::Role(source.name.clone(), shown(&source.path), role, found, needed))
     };
     match () {
-        () if source.handler && !exports.is_handler() => wrong("a route's handler", "handler"),
+        () if source.handler && !exports.has(Interface::Handler) => wrong("a route's handler", "handler"),
         () if source.middleware && !exports.is_middleware() => wrong("middleware", "gate, inbound or outbound"),
-        () if exports.names().is_empty() => wrong("a plugin", "handler, gate, inbound or outbound"),
+        () if !exports.is_plugin() => wrong("a plugin", "handler, gate, inbound, outbound or service"),
         () => Ok(()),
     }
 }

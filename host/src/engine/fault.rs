@@ -28,7 +28,17 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The word of the contract (WIT `fault-events`).
+    /// The word for gates (WIT `fault-events.on-fault`); none for what no guest is to blame for.
+    pub fn told(self) -> Option<&'static str> {
+        match self {
+            Self::Trap | Self::Answer => Some("trap"),
+            Self::Deadline => Some("deadline"),
+            Self::Memory => Some("memory"),
+            Self::Host => None,
+        }
+    }
+
+    /// The word in the log.
     pub fn word(self) -> &'static str {
         match self {
             Self::Trap => "trap",

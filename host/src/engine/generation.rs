@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_config::WasiConfigVariables;
 
-use super::bindings::exports::switchboard::ws as guest;
+use super::exports::Exports;
 use super::guest::Guest;
 
 /// Who a guest is, in logs and faults.
@@ -20,62 +20,6 @@ pub struct Identity {
     pub plugin: Arc<str>,
     /// Which version of it, counted from 1 since the server started.
     pub generation: u64,
-}
-
-/// Which interfaces a component exports, each with its pre-computed indices.
-pub struct Exports {
-    pub(super) handler: Option<guest::handler::GuestIndices>,
-    pub(super) gate: Option<guest::gate::GuestIndices>,
-    pub(super) inbound: Option<guest::inbound::GuestIndices>,
-    pub(super) outbound: Option<guest::outbound::GuestIndices>,
-}
-
-impl Exports {
-    /// Looks which there are.
-    pub(super) fn find(pre: &InstancePre<Guest>) -> Self {
-        Self {
-            handler: guest::handler::GuestIndices::new(pre).ok(),
-            gate: guest::gate::GuestIndices::new(pre).ok(),
-            inbound: guest::inbound::GuestIndices::new(pre).ok(),
-            outbound: guest::outbound::GuestIndices::new(pre).ok(),
-        }
-    }
-
-    /// Their names, for people.
-    pub fn names(&self) -> Vec<&'static str> {
-        let all = [
-            ("handler", self.handler.is_some()),
-            ("gate", self.gate.is_some()),
-            ("inbound", self.inbound.is_some()),
-            ("outbound", self.outbound.is_some()),
-        ];
-        all.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
-    }
-
-    /// Whether the component can be a route's handler.
-    pub fn is_handler(&self) -> bool {
-        self.handler.is_some()
-    }
-
-    /// Whether the component can be middleware.
-    pub fn is_middleware(&self) -> bool {
-        self.gate.is_some() || self.inbound.is_some() || self.outbound.is_some()
-    }
-
-    /// Whether messages from clients pass it.
-    pub fn is_inbound(&self) -> bool {
-        self.inbound.is_some()
-    }
-
-    /// Whether messages to clients pass it.
-    pub fn is_outbound(&self) -> bool {
-        self.outbound.is_some()
-    }
-
-    /// Whether it is asked about connections.
-    pub fn is_gate(&self) -> bool {
-        self.gate.is_some()
-    }
 }
 
 /// What a young generation has shown so far.

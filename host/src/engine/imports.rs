@@ -4,7 +4,7 @@
 //! out yet answer "unsupported", so that a component which imports them still loads.
 //! Invariant: no host call waits, and none has an effect beyond its transaction and the log.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use wasmtime::component::{HasSelf, Linker};
@@ -12,13 +12,12 @@ use wasmtime_wasi_config::WasiConfig;
 
 use super::bindings::All;
 use super::bindings::switchboard::ws::{connections, control, flow, log, rooms, store, timers, types};
+use super::contract::request;
 use super::guest::Guest;
-use crate::event::{Failure, Place, Replay};
-use crate::handshake::Handshake;
-use crate::hub::history::Entry;
+use crate::event::{Failure, Replay};
 use crate::id::ConnectionId;
 use crate::limits::Limits;
-use crate::message::{CloseFrame, Message};
+use crate::message::Control;
 use crate::transaction::{Transaction, check_room};
 
 /// The most members that one question is answered with.
@@ -36,27 +35,6 @@ pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
 }
 
 type Answer<T> = Result<T, types::Failure>;
-
-impl From<Failure> for types::Failure {
-    fn from(failure: Failure) -> Self {
-        Self { kind: failure.kind.into(), message: failure.message }
-    }
-}
-
-impl From<types::MessageResult> for Message {
-    fn from(message: types::MessageResult) -> Self {
-        match message {
-            types::MessageResult::Text(text) => Self::text(text),
-            types::MessageResult::Binary(bytes) => Self::binary(bytes),
-        }
-    }
-}
-
-impl From<types::CloseFrameResult> for CloseFrame {
-    fn from(frame: types::CloseFrameResult) -> Self {
-        Self::new(frame.code, frame.reason)
-    }
-}
 
 impl Guest {
     /// Asks the present transaction, and counts what went over a bound.
@@ -86,11 +64,11 @@ impl connections::Host for Guest {
     }
 
     fn ping(&mut self, connection: u64, payload: Vec<u8>) -> Answer<()> {
-        self.ask(|transaction, limits| transaction.ping(limits, id(connection), payload.into()))
+        self.ask(|transaction, limits| transaction.control(limits, id(connection), Control::Ping(payload.into())))
     }
 
     fn handshake(&mut self, connection: u64) -> Answer<types::RequestResult> {
-        self.ask(|transaction, _| match id(connection) == transaction.connection {
+        self.ask(|transaction, _| match id(connection) == transaction.subject.connection {
             true => Ok(request(&transaction.kept.handshake)),
             false => Err(Failure::invalid("only the handshake of the event's own connection can be read")),
         })
@@ -104,25 +82,6 @@ impl connections::Host for Guest {
         let value = value.map(Bytes::from);
         self.ask(|transaction, limits| transaction.set_state(limits, id(connection), (&key, value)))
     }
-}
-
-fn request(handshake: &Handshake) -> types::RequestResult {
-    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    let header = |(name, value): (&str, &str)| types::HeaderResult { name: name.into(), value: value.into() };
-    types::RequestResult {
-        path: handshake.path().into(),
-        query: handshake.query().into(),
-        params: handshake.params().map(owned).collect(),
-        headers: handshake.headers().map(header).collect(),
-        subprotocols: handshake.subprotocols().map(Into::into).collect(),
-        peer: handshake.peer().into(),
-        details: details(handshake).into_iter().map(owned).collect(),
-    }
-}
-
-/// What a request carries by name, so that it can grow.
-pub fn details(handshake: &Handshake) -> [(&'static str, &str); 4] {
-    [("host", handshake.host()), ("scheme", "ws"), ("route", &handshake.names().route), ("tenant", "")]
 }
 
 impl rooms::Host for Guest {
@@ -145,25 +104,21 @@ impl rooms::Host for Guest {
 
     fn members(&mut self, room: String, limit: u32) -> Answer<Vec<u64>> {
         check_room(&room)?;
-        let tenant = self.event()?.tenant;
+        let tenant = self.event()?.subject.tenant;
         let members = self.abilities.hub.members(tenant, &room, limit.min(MAX_MEMBERS) as usize);
         Ok(members.into_iter().map(ConnectionId::get).collect())
     }
 
     fn count(&mut self, room: String) -> Answer<u32> {
         check_room(&room)?;
-        let tenant = self.event()?.tenant;
+        let tenant = self.event()?.subject.tenant;
         Ok(u32::try_from(self.abilities.hub.count(tenant, &room)).unwrap_or(u32::MAX))
     }
 
     fn history(&mut self, room: String, since: Option<u64>, limit: u32) -> Answer<rooms::Page> {
         self.keeping(&room)?;
-        let tenant = self.event()?.tenant;
-        let page = self.abilities.hub.history(tenant, &room, (since, limit as usize));
-        let entry =
-            |entry: &Arc<Entry>| rooms::Entry { offset: entry.offset, at: entry.at, message: lower(&entry.message) };
-        let entries = page.entries.iter().map(entry).collect();
-        Ok(rooms::Page { epoch: page.epoch, oldest: page.oldest, newest: page.newest, entries })
+        let tenant = self.event()?.subject.tenant;
+        Ok(self.abilities.hub.history(tenant, &room, (since, limit as usize)).into())
     }
 }
 
@@ -175,23 +130,6 @@ impl Guest {
         keeps
             .then_some(())
             .ok_or_else(|| Failure::without(format!("no [[room]] of this server keeps messages of {room:?}")))
-    }
-}
-
-impl From<rooms::Replay> for Replay {
-    fn from(replay: rooms::Replay) -> Self {
-        match replay {
-            rooms::Replay::Nothing => Self::Nothing,
-            rooms::Replay::Newest(count) => Self::Newest(count as usize),
-            rooms::Replay::Since(place) => Self::Since(Place { epoch: place.epoch, offset: place.offset }),
-        }
-    }
-}
-
-fn lower(message: &Message) -> types::MessageResult {
-    match message.as_text() {
-        Some(text) => types::MessageResult::Text(text.into()),
-        None => types::MessageResult::Binary(message.payload().to_vec()),
     }
 }
 
@@ -223,7 +161,7 @@ impl Guest {
             return;
         }
         let identity = &self.identity;
-        let connection = self.transaction.as_ref().map_or(0, |transaction| transaction.connection.get());
+        let connection = self.transaction.as_ref().map_or(0, |transaction| transaction.subject.connection.get());
         let (plugin, generation) = (&*identity.plugin, identity.generation);
         match level {
             "error" => tracing::error!(target: "guest", plugin, generation, connection, "{line}"),
@@ -236,24 +174,26 @@ impl Guest {
 }
 
 impl flow::Host for Guest {
-    fn queued(&mut self, _: u64) -> Answer<u32> {
-        Err(Failure::unsupported("flow").into())
+    fn queued(&mut self, connection: u64) -> Answer<u32> {
+        let queued = self.ask(|transaction, _| transaction.queued(id(connection)))?;
+        Ok(u32::try_from(queued).unwrap_or(u32::MAX))
     }
 }
 
 impl control::Host for Guest {
-    fn pong(&mut self, _: u64, _: Vec<u8>) -> Answer<()> {
-        Err(Failure::unsupported("control").into())
+    fn pong(&mut self, connection: u64, payload: Vec<u8>) -> Answer<()> {
+        self.ask(|transaction, limits| transaction.control(limits, id(connection), Control::Pong(payload.into())))
     }
 }
 
 impl timers::Host for Guest {
-    fn set(&mut self, _: u64, _: u32, _: u32) -> Answer<()> {
-        Err(Failure::unsupported("timers").into())
+    fn set(&mut self, connection: u64, token: u32, after_ms: u32) -> Answer<()> {
+        let due = self.abilities.clock.now() + Duration::from_millis(after_ms.into());
+        self.ask(|transaction, limits| transaction.set_timer(limits, id(connection), (token, due)))
     }
 
-    fn cancel(&mut self, _: u64, _: u32) -> Answer<()> {
-        Err(Failure::unsupported("timers").into())
+    fn cancel(&mut self, connection: u64, token: u32) -> Answer<()> {
+        self.ask(|transaction, limits| transaction.cancel_timer(limits, id(connection), token))
     }
 }
 

@@ -10,31 +10,19 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use wasmtime::component::Instance as GuestInstance;
 use wasmtime::{Store, Trap};
 
-use super::bindings::exports::switchboard::ws as exports;
-use super::bindings::switchboard::ws::types;
+use super::exports::Calls;
 use super::fault::{Cause, Fault};
 use super::generation::Generation;
 use super::guest::Guest;
-use super::{Abilities, CONTRACT, Engine, imports};
+use super::{Abilities, CONTRACT, Engine};
 use crate::clock::Clock;
-use crate::event::{Event, Header, Interface, Origin, Reply};
-use crate::handshake::Handshake;
-use crate::message::{CloseFrame, Kind, Message};
+use crate::event::{Event, Reply};
 use crate::transaction::Transaction;
 
 /// What all host calls of one event may carry beyond one message of the limit.
 const HOSTCALL_SLACK: usize = 8 * 1024 * 1024;
-
-/// The exports of one instance, typed.
-struct Calls {
-    handler: Option<exports::handler::Guest>,
-    gate: Option<exports::gate::Guest>,
-    inbound: Option<exports::inbound::Guest>,
-    outbound: Option<exports::outbound::Guest>,
-}
 
 /// What comes back from a guest: the transaction in any case, and the reply or the fault.
 pub type Step<T> = (Box<Transaction>, Result<T, Box<Fault>>);
@@ -68,16 +56,7 @@ impl Instance {
             let cause = error.root_cause();
             wasmtime::format_err!("its exports have other types than those of switchboard:ws@{CONTRACT}: {cause}")
         };
-        Self::calls(store, generation, &instance).map_err(unfit)
-    }
-
-    fn calls(store: &mut Store<Guest>, generation: &Generation, instance: &GuestInstance) -> wasmtime::Result<Calls> {
-        let indices = &generation.exports;
-        let handler = indices.handler.as_ref().map(|found| found.load(&mut *store, instance)).transpose()?;
-        let gate = indices.gate.as_ref().map(|found| found.load(&mut *store, instance)).transpose()?;
-        let inbound = indices.inbound.as_ref().map(|found| found.load(&mut *store, instance)).transpose()?;
-        let outbound = indices.outbound.as_ref().map(|found| found.load(&mut *store, instance)).transpose()?;
-        Ok(Calls { handler, gate, inbound, outbound })
+        generation.exports.load(store, &instance).map_err(unfit)
     }
 
     /// Which version of the plugin it runs.
@@ -95,7 +74,7 @@ impl Instance {
         let name = event.name();
         let abilities = self.store.data().abilities.clone();
         self.begin(transaction, &abilities);
-        let outcome = within(&abilities, pin!(self.dispatch(event))).await;
+        let outcome = within(&abilities, pin!(self.calls.tell(&mut self.store, event))).await;
         let outcome = outcome.unwrap_or_else(|| {
             self.store.data_mut().cause = Some(Cause::Deadline);
             Err(wasmtime::format_err!("it took more than {} ms of wall time", abilities.limits.event_wall_ms))
@@ -124,68 +103,6 @@ impl Instance {
             self.store.data_mut().write_line("info", line);
         }
         reply
-    }
-
-    /// Messages are called directly; what happens once in a connection's life is boxed, so that it takes no room in the
-    /// futures of messages.
-    async fn dispatch(&mut self, event: Event<'_>) -> wasmtime::Result<Reply> {
-        let guest = self.store.data();
-        let transaction = guest.transaction.as_ref().expect("an event runs");
-        let (interface, id) = (transaction.scope().interface, transaction.connection.get());
-        match event {
-            Event::Connect(handshake) => Box::pin(self.connect(interface, id, handshake)).await,
-            Event::Disconnect(frame) => Box::pin(self.disconnect(interface, id, frame)).await,
-            Event::Message(message, origin) => match interface {
-                Interface::Handler => self.handle(id, message).await,
-                Interface::Inbound => Box::pin(self.inbound(id, message)).await,
-                Interface::Outbound => Box::pin(self.outbound(id, message, origin)).await,
-                Interface::Gate => Ok(Reply::Done),
-            },
-        }
-    }
-
-    async fn connect(&mut self, interface: Interface, id: u64, handshake: &Handshake) -> wasmtime::Result<Reply> {
-        let request = Request::of(handshake);
-        match (interface, &self.calls.handler, &self.calls.gate) {
-            (Interface::Handler, Some(guest), _) => {
-                Ok(answer(guest.call_on_connect(&mut self.store, id, request.lower()).await?))
-            }
-            (Interface::Gate, _, Some(guest)) => {
-                Ok(admission(guest.call_on_connect(&mut self.store, id, request.lower()).await?))
-            }
-            _ => Ok(Reply::Done),
-        }
-    }
-
-    async fn disconnect(&mut self, interface: Interface, id: u64, frame: &CloseFrame) -> wasmtime::Result<Reply> {
-        let frame = lower_frame(frame);
-        match (interface, &self.calls.handler, &self.calls.gate) {
-            (Interface::Handler, Some(guest), _) => guest.call_on_disconnect(&mut self.store, id, frame).await?,
-            (Interface::Gate, _, Some(guest)) => guest.call_on_disconnect(&mut self.store, id, frame).await?,
-            _ => {}
-        }
-        Ok(Reply::Done)
-    }
-
-    async fn handle(&mut self, id: u64, message: &Message) -> wasmtime::Result<Reply> {
-        if let Some(guest) = &self.calls.handler {
-            guest.call_on_message(&mut self.store, id, lower(message)).await?;
-        }
-        Ok(Reply::Done)
-    }
-
-    async fn inbound(&mut self, id: u64, message: &Message) -> wasmtime::Result<Reply> {
-        let Some(guest) = &self.calls.inbound else { return Ok(Reply::Done) };
-        Ok(verdict(guest.call_on_message(&mut self.store, id, lower(message)).await?))
-    }
-
-    async fn outbound(&mut self, id: u64, message: &Message, origin: Option<&Origin>) -> wasmtime::Result<Reply> {
-        let Some(guest) = &self.calls.outbound else { return Ok(Reply::Done) };
-        let origin = origin.map(|origin| exports::outbound::Origin {
-            room: &origin.room,
-            place: origin.place.map(|place| types::Place { epoch: place.epoch, offset: place.offset }),
-        });
-        Ok(verdict(guest.call_on_message(&mut self.store, id, lower(message), origin).await?))
     }
 }
 
@@ -240,83 +157,4 @@ fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error)
         printed: guest.output.take(),
         backtrace,
     })
-}
-
-fn lower(message: &Message) -> types::MessageParam<'_> {
-    match message.kind() {
-        Kind::Text => types::MessageParam::Text(message.as_text().expect("text messages are UTF-8")),
-        Kind::Binary => types::MessageParam::Binary(message.payload()),
-    }
-}
-
-fn lower_frame(frame: &CloseFrame) -> types::CloseFrameParam<'_> {
-    types::CloseFrameParam { code: frame.code, reason: &frame.reason }
-}
-
-/// A request as lists that a guest's parameters can borrow from.
-struct Request<'a> {
-    handshake: &'a Handshake,
-    params: Vec<(&'a str, &'a str)>,
-    headers: Vec<types::HeaderParam<'a>>,
-    subprotocols: Vec<&'a str>,
-    details: [(&'a str, &'a str); 4],
-}
-
-impl<'a> Request<'a> {
-    fn of(handshake: &'a Handshake) -> Self {
-        Self {
-            handshake,
-            params: handshake.params().collect(),
-            headers: handshake.headers().map(|(name, value)| types::HeaderParam { name, value }).collect(),
-            subprotocols: handshake.subprotocols().collect(),
-            details: imports::details(handshake),
-        }
-    }
-
-    fn lower(&self) -> types::RequestParam<'_> {
-        types::RequestParam {
-            path: self.handshake.path(),
-            query: self.handshake.query(),
-            params: &self.params,
-            headers: &self.headers,
-            subprotocols: &self.subprotocols,
-            peer: self.handshake.peer(),
-            details: &self.details,
-        }
-    }
-}
-
-fn headers(headers: Vec<types::HeaderResult>) -> Vec<Header> {
-    headers.into_iter().map(|header| (header.name, header.value)).collect()
-}
-
-fn respond(response: types::Response) -> Reply {
-    Reply::Respond { status: response.status, headers: headers(response.headers), body: response.body.into() }
-}
-
-fn answer(answer: types::Answer) -> Reply {
-    match answer {
-        types::Answer::Accept(accept) => {
-            Reply::Accept { subprotocol: accept.subprotocol, headers: headers(accept.headers) }
-        }
-        types::Answer::Respond(response) => respond(response),
-        types::Answer::Close(frame) => Reply::Close(frame.into()),
-    }
-}
-
-fn admission(admission: types::Admission) -> Reply {
-    match admission {
-        types::Admission::Pass(added) => Reply::Accept { subprotocol: None, headers: headers(added) },
-        types::Admission::Respond(response) => respond(response),
-        types::Admission::Close(frame) => Reply::Close(frame.into()),
-    }
-}
-
-fn verdict(verdict: types::Verdict) -> Reply {
-    match verdict {
-        types::Verdict::Pass => Reply::Done,
-        types::Verdict::Replace(message) => Reply::Replace(message.into()),
-        types::Verdict::Drop => Reply::Drop,
-        types::Verdict::Close(frame) => Reply::Close(frame.into()),
-    }
 }

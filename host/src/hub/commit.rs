@@ -7,16 +7,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::history::Replayed;
 use super::inbox::{Mail, Permit};
 use super::local::LocalHub;
 use super::mailbox::{Mailbox, Outgoing};
 use super::room::RoomKey;
-use crate::event::{Effect, Joined, Replay};
+use crate::event::{Effect, Joined, Kept, Replay};
 use crate::id::{ConnectionId, TenantId};
-use crate::message::{CloseFrame, Message};
+use crate::message::{CloseFrame, Control, Message};
 
 /// Where in its own mailbox an event's sends go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,21 +25,24 @@ pub enum Spot {
     Mark,
 }
 
+/// A join with a replay, and the place in the chain of the plugin that asked for it.
+pub type Asked = (usize, Joined);
+
 /// What a commit works with: the worker's side of the hub, and the event's own connection.
 pub struct Commit<'a> {
     /// Where others are reached.
     pub local: &'a LocalHub,
     /// The event's own connection.
     pub own: &'a Rc<Mailbox>,
-    /// Its rooms, which joining and leaving change.
-    pub rooms: &'a mut Vec<Arc<str>>,
+    /// What is kept of it: its rooms and its timers are changed here.
+    pub kept: &'a mut Kept,
     /// Where its sends to itself go.
     pub spot: Spot,
 }
 
 impl Commit<'_> {
     /// Carries all of it out. Gives the joins with a replay, which the plugins that asked are still to be told of.
-    pub async fn run(mut self, effects: Vec<Effect>) -> Vec<Joined> {
+    pub async fn run(mut self, effects: Vec<Effect>) -> Vec<Asked> {
         let mut joined = Vec::new();
         for effect in effects {
             joined.extend(self.effect(effect).await);
@@ -49,7 +50,7 @@ impl Commit<'_> {
         joined
     }
 
-    async fn effect(&mut self, effect: Effect) -> Option<Joined> {
+    async fn effect(&mut self, effect: Effect) -> Option<Asked> {
         if matches!(effect, Effect::Publish { .. } | Effect::Join { .. }) {
             // What these queue lies at the end, and what is sent after them stays behind it.
             self.spot = Spot::End;
@@ -57,7 +58,9 @@ impl Commit<'_> {
         match effect {
             Effect::Send { to, message, reach } => self.send(to, message, reach).await,
             Effect::Close(connection, frame) => self.close(connection, frame).await,
-            Effect::Ping(to, payload) => self.ping(to, payload).await,
+            Effect::Control(to, frame) => self.control(to, frame).await,
+            Effect::SetTimer(key, due) => self.kept.timers.set(key, due),
+            Effect::CancelTimer(key) => self.kept.timers.cancel(key),
             Effect::Join { room, replay, position } => return self.join(room, replay, position),
             Effect::Leave(room) => self.leave(&room),
             Effect::Publish { room, message, exclude } => Box::pin(self.publish(room, message, exclude)).await,
@@ -82,14 +85,14 @@ impl Commit<'_> {
         }
     }
 
-    async fn ping(&self, to: ConnectionId, payload: Bytes) {
+    async fn control(&self, to: ConnectionId, frame: Control) {
         if to == self.own.id() {
-            return self.put(Outgoing::Ping(payload));
+            return self.put(Outgoing::Control(frame));
         }
         if to.worker() == self.local.worker() {
-            return self.local.offer(to, self.tenant(), Outgoing::Ping(payload));
+            return self.local.offer(to, self.tenant(), Outgoing::Control(frame));
         }
-        Box::pin(self.mail(to, Mail::Ping(to, self.tenant(), payload))).await;
+        Box::pin(self.mail(to, Mail::Control(to, self.tenant(), frame))).await;
     }
 
     async fn close(&self, connection: ConnectionId, frame: CloseFrame) {
@@ -105,22 +108,19 @@ impl Commit<'_> {
     }
 
     /// A member that joins again stays one, and gets no replay.
-    fn join(&mut self, room: Arc<str>, replay: Replay, position: usize) -> Option<Joined> {
-        if self.rooms.contains(&room) {
+    fn join(&mut self, room: Arc<str>, replay: Replay, position: usize) -> Option<Asked> {
+        if self.kept.rooms.contains(&room) {
             return None;
         }
         let replayed = self.local.join(self.own, &room, replay);
-        self.rooms.push(room.clone());
-        let joined = |replayed: Replayed| {
-            let (newest, complete) = (replayed.newest, replayed.complete);
-            Joined { position, room, newest, complete }
-        };
+        self.kept.rooms.push(room.clone());
+        let joined = |Replayed { newest, complete, .. }| (position, Joined { room, newest, complete });
         replayed.map(joined)
     }
 
     fn leave(&mut self, room: &Arc<str>) {
-        if self.rooms.contains(room) {
-            self.rooms.retain(|joined| joined != room);
+        if self.kept.rooms.contains(room) {
+            self.kept.rooms.retain(|joined| joined != room);
             self.local.leave(self.own, room);
         }
     }

@@ -8,13 +8,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::room::RoomKey;
 use crate::id::{ConnectionId, TenantId};
-use crate::message::{CloseFrame, Message};
+use crate::message::{CloseFrame, Control, Message};
 
 /// What is in an inbox.
 #[derive(Debug)]
@@ -25,8 +24,8 @@ pub enum Mail {
     Send(ConnectionId, TenantId, Message),
     /// The end of one connection.
     Close(ConnectionId, TenantId, CloseFrame),
-    /// A ping for one connection.
-    Ping(ConnectionId, TenantId, Bytes),
+    /// A ping or pong for one connection.
+    Control(ConnectionId, TenantId, Control),
 }
 
 /// A message on its way to the members of a room, shared by all workers.
@@ -126,7 +125,7 @@ mod tests {
     use futures_util::FutureExt;
 
     fn mail() -> Mail {
-        Mail::Ping(ConnectionId::from_guest(1), TenantId::UNNAMED, Bytes::new())
+        Mail::Control(ConnectionId::from_guest(1), TenantId::UNNAMED, Control::Ping(Default::default()))
     }
 
     #[tokio::test]

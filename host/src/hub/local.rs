@@ -135,7 +135,7 @@ impl LocalHub {
         match mail {
             Mail::Publish(publication) => self.fan_out(&publication),
             Mail::Send(to, tenant, message) => self.offer(to, tenant, Outgoing::message(message)),
-            Mail::Ping(to, tenant, payload) => self.offer(to, tenant, Outgoing::Ping(payload)),
+            Mail::Control(to, tenant, frame) => self.offer(to, tenant, Outgoing::Control(frame)),
             Mail::Close(to, tenant, frame) => {
                 if let Some(mailbox) = self.find(to, tenant) {
                     mailbox.close(frame);

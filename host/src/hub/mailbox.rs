@@ -10,12 +10,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-
 use super::history::Cursor;
 use crate::event::Origin;
 use crate::id::{ConnectionId, TenantId};
-use crate::message::{CloseFrame, Message, close};
+use crate::message::{CloseFrame, Control, Message, close};
 
 /// Past this many slots an emptied queue gives its memory back.
 const SPARE_SLOTS: usize = 16;
@@ -32,8 +30,8 @@ pub enum Outgoing {
         /// Where in the chain it begins its way out.
         reach: usize,
     },
-    /// A protocol ping.
-    Ping(Bytes),
+    /// A ping or pong.
+    Control(Control),
     /// The end.
     Close(CloseFrame),
 }
@@ -47,7 +45,7 @@ impl Outgoing {
     fn size(&self) -> usize {
         match self {
             Self::Message { message, .. } => message.len(),
-            Self::Ping(payload) => payload.len(),
+            Self::Control(frame) => frame.payload().len(),
             Self::Close(frame) => frame.reason.len(),
         }
     }
@@ -124,14 +122,18 @@ pub struct Mailbox {
     bounds: Bounds,
     queue: RefCell<Queue>,
     closing: Cell<bool>,
+    /// Set by an alarm until the connection has seen it.
+    rung: Cell<bool>,
+    /// Set while somebody waits for the mailbox to have drained.
+    draining: Cell<bool>,
     reader: Cell<Option<Waker>>,
 }
 
 impl Mailbox {
     /// An empty mailbox.
     pub fn new(id: ConnectionId, tenant: TenantId, bounds: Bounds) -> Rc<Self> {
-        let (queue, closing, reader) = Default::default();
-        Rc::new(Self { id, tenant, bounds, queue, closing, reader })
+        let (queue, closing, rung, draining, reader) = Default::default();
+        Rc::new(Self { id, tenant, bounds, queue, closing, rung, draining, reader })
     }
 
     /// Whose it is.
@@ -227,6 +229,38 @@ impl Mailbox {
     pub fn is_half_full(&self) -> bool {
         let total = self.queue.borrow().total;
         total.bytes > self.bounds.bytes / 2 || total.messages > self.bounds.messages / 2
+    }
+
+    /// How many bytes wait.
+    pub fn queued(&self) -> usize {
+        self.queue.borrow().total.bytes
+    }
+
+    /// Wakes the connection, which then looks what is due.
+    pub fn ring(&self) {
+        self.rung.set(true);
+        self.wake();
+    }
+
+    /// Whether an alarm went off; told once.
+    pub fn take_ring(&self) -> bool {
+        self.rung.take()
+    }
+
+    /// Has the connection told once little is left.
+    pub fn await_drain(&self) {
+        self.draining.set(true);
+    }
+
+    /// Whether little is left in a mailbox whose draining was waited for; told once.
+    pub fn take_drained(&self) -> bool {
+        let drained = self.draining.get() && self.is_nearly_empty();
+        drained && self.draining.take()
+    }
+
+    fn is_nearly_empty(&self) -> bool {
+        let total = self.queue.borrow().total;
+        total.bytes <= self.bounds.bytes / 8 && total.messages <= self.bounds.messages / 8
     }
 
     /// Whether nothing waits.

@@ -10,14 +10,17 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::deadlines::{Deadlines, Due};
 use super::socket::{Happening, Socket};
 use super::worker::Worker;
-use crate::chain::{Chain, Ended, Passed, Subject, Verdict};
+use crate::chain::{Chain, Ended, Faulted, Passed, Verdict, Whom};
 use crate::clock::Moment;
-use crate::event::{Effect, Joined, Kept, Replay};
-use crate::hub::commit::{Commit, Spot};
+use crate::event::{Effect, Interface, Joined, Kept, Notice, Replay, Subject};
+use crate::hub::commit::{Asked, Commit, Spot};
 use crate::hub::mailbox::{Mailbox, Outgoing};
-use crate::message::{CloseFrame, Message, close};
+use crate::message::{CloseFrame, Control, Message, close};
 
 /// An accepted connection.
 pub struct Connection {
@@ -27,9 +30,14 @@ pub struct Connection {
     kept: Kept,
     passed: Passed,
     /// Joins with a replay that the plugins that asked are still to be told of.
-    joined: VecDeque<Joined>,
-    /// When the connection is given up, once a close is queued and the peer does not read.
-    give_up: Option<Moment>,
+    joined: VecDeque<Asked>,
+    /// Where what the present event sends to its own connection goes.
+    spot: Spot,
+    deadlines: Deadlines,
+    /// When the worker rings it next.
+    alarm: Option<Moment>,
+    /// How many control frames guests were told of in this second.
+    controls: (u64, u32),
 }
 
 /// How the loop ended: with which frame, and what is still to be done on the wire.
@@ -40,6 +48,8 @@ enum End {
     Echo(CloseFrame),
     /// Nothing reaches the peer any more.
     Gone(CloseFrame),
+    /// The peer shows no sign of life; it is told, should it still hear.
+    Silent,
 }
 
 impl Connection {
@@ -49,7 +59,10 @@ impl Connection {
         let metrics = worker.metrics();
         metrics.accepted.inc();
         metrics.connections.inc();
-        let connection = Self { worker, chain, mailbox, kept, passed, joined: VecDeque::new(), give_up: None };
+        let deadlines = Deadlines::new(worker.limits(), chain.route().idle);
+        let (joined, alarm, controls) = Default::default();
+        let spot = Spot::End;
+        let connection = Self { worker, chain, mailbox, kept, passed, joined, spot, deadlines, alarm, controls };
         for room in connection.implicit_rooms() {
             connection.worker.local.join(&connection.mailbox, &room, Replay::Nothing);
         }
@@ -58,12 +71,8 @@ impl Connection {
 
     /// Carries out what the handshake asked for.
     pub async fn commit(&mut self, effects: Vec<Effect>) {
-        self.commit_at(Spot::End, effects).await;
-    }
-
-    async fn commit_at(&mut self, spot: Spot, effects: Vec<Effect>) {
-        let rooms = &mut self.kept.rooms;
-        let joined = Commit { local: &self.worker.local, own: &self.mailbox, rooms, spot }.run(effects).await;
+        let (local, own, spot) = (&self.worker.local, &self.mailbox, self.spot);
+        let joined = Commit { local, own, kept: &mut self.kept, spot }.run(effects).await;
         self.joined.extend(joined);
     }
 
@@ -84,7 +93,11 @@ impl Connection {
 
     async fn serve(&mut self, socket: &mut Socket) -> End {
         loop {
-            let happened = match self.next(socket).await {
+            while let Some((position, joined)) = self.joined.pop_front() {
+                Box::pin(self.joined(socket, position, joined)).await;
+            }
+            self.arm(socket);
+            let happened = match socket.next(&self.mailbox, &self.chain).await {
                 Happening::Message(message) => self.message(socket, message).await,
                 Happening::Outgoing(item) => Box::pin(self.outgoing(socket, item)).await,
                 Happening::Closing(frame) => Some(End::Close(frame)),
@@ -92,22 +105,14 @@ impl Connection {
                 Happening::Broken(frame) => Some(self.broken(frame)),
                 Happening::Lost => Some(End::Gone(close::LOST)),
                 Happening::Stuck => self.stuck(),
+                Happening::Control(frame) => Box::pin(self.control(socket, frame)).await,
+                Happening::Alarm => Box::pin(self.alarm(socket)).await,
+                Happening::Drained => Box::pin(self.drained(socket)).await,
                 Happening::Pause => self.pause().await,
             };
             if let Some(end) = happened {
                 return end;
             }
-        }
-    }
-
-    async fn next(&self, socket: &mut Socket) -> Happening {
-        let filtered = |reach| self.chain.filters_outbound(reach);
-        let next = socket.next(&self.mailbox, &filtered);
-        let Some(give_up) = self.give_up else { return next.await };
-        tokio::select! {
-            biased;
-            happening = next => happening,
-            () = self.worker.clock().sleep_until(give_up) => Happening::Lost,
         }
     }
 
@@ -117,12 +122,9 @@ impl Connection {
             return None;
         }
         self.worker.metrics().messages_in.inc();
-        let kept = std::mem::take(&mut self.kept);
-        let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
-        let filtered = |reach| chain.filters_outbound(reach);
-        let event = pin!(async { self.settle(chain.message(subject, kept, message).await).await });
-        if let Some(Verdict::Close(frame)) = socket.during(&mailbox, &filtered, event).await {
-            mailbox.close(frame);
+        let event = async |chain: &Chain, subject, kept| chain.message(subject, kept, message).await;
+        if let Some(Verdict::Close(frame)) = self.event(socket, event).await {
+            self.mailbox.close(frame);
         }
         None
     }
@@ -130,18 +132,132 @@ impl Connection {
     /// A message to the client passes the filters further out before it is written.
     async fn outgoing(&mut self, socket: &mut Socket, item: Outgoing) -> Option<End> {
         let Outgoing::Message { message, origin, reach } = item else { return None };
-        let kept = std::mem::take(&mut self.kept);
-        let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
-        let filtered = |reach| chain.filters_outbound(reach);
-        let event = pin!(async { self.settle(chain.outbound(subject, kept, (message, origin), reach).await).await });
-        match socket.during(&mailbox, &filtered, event).await {
+        let event = async |chain: &Chain, subject, kept| chain.outbound(subject, kept, (message, origin), reach).await;
+        match self.event(socket, event).await {
             Some(Verdict::Through(message)) => socket.write(message).err().map(|_| End::Gone(close::LOST)),
             Some(Verdict::Close(frame)) => {
-                mailbox.close(frame);
+                self.mailbox.close(frame);
                 None
             }
             Some(Verdict::Dropped) | None => None,
         }
+    }
+
+    /// Tells the plugin that joined with a replay how that went. What it sends lies ahead of what is live.
+    async fn joined(&mut self, socket: &mut Socket, position: usize, joined: Joined) {
+        self.spot = Spot::Mark;
+        self.notice(socket, &Notice::Joined(joined), Whom::At(position)).await;
+        self.spot = Spot::End;
+        self.mailbox.release();
+        // A plugin that answers by joining again and again keeps only its own connection busy.
+        tokio::task::yield_now().await;
+    }
+
+    /// A ping or pong of the client, for the guests that want to see them, as many as they are to be told of in a second.
+    async fn control(&mut self, socket: &mut Socket, frame: Control) -> Option<End> {
+        let second = self.worker.clock().now().as_secs();
+        if self.controls.0 != second {
+            self.controls = (second, 0);
+        }
+        if self.controls.1 >= self.worker.limits().control_events {
+            self.worker.metrics().control_dropped.inc();
+            return None;
+        }
+        self.controls.1 += 1;
+        self.notice(socket, &Notice::Control(frame), Whom::All).await
+    }
+
+    /// Carries out what is due: the guests' timers, then keepalive and limits. Timers wait while the client has much to read.
+    async fn alarm(&mut self, socket: &mut Socket) -> Option<End> {
+        self.set_alarm(None);
+        let now = self.worker.clock().now();
+        // As many as are due now: one that is set again at once has to wait its turn.
+        for _ in 0..self.kept.timers.count_due(now) {
+            if self.mailbox.is_half_full() {
+                break;
+            }
+            let Some(key) = self.kept.timers.take_due(now) else { break };
+            self.notice(socket, &Notice::Timer(key.token), Whom::At(key.position)).await;
+        }
+        let due = self.deadlines.due(now, socket.signs())?;
+        if self.mailbox.is_closing() && due != Due::GiveUp {
+            return None;
+        }
+        self.carry_out(due)
+    }
+
+    fn carry_out(&self, due: Due) -> Option<End> {
+        let metrics = self.worker.metrics();
+        match due {
+            Due::Ping => self.mailbox.put(Outgoing::Control(Control::Ping(Bytes::new()))),
+            Due::Idle => {
+                metrics.idle.inc();
+                self.mailbox.close(close::IDLE);
+            }
+            Due::NoPong => {
+                metrics.no_pong.inc();
+                return Some(End::Silent);
+            }
+            Due::GiveUp => return Some(End::Gone(close::LOST)),
+        }
+        None
+    }
+
+    /// The client has read most of what waited: guests that stream go on, and timers that were held back are looked at.
+    async fn drained(&mut self, socket: &mut Socket) -> Option<End> {
+        self.notice(socket, &Notice::Drained, Whom::All).await;
+        self.alarm(socket).await
+    }
+
+    /// Sets the worker's alarm to the next moment at which something is due.
+    fn arm(&mut self, socket: &Socket) {
+        if self.mailbox.is_closing() {
+            return;
+        }
+        let held_back = self.mailbox.is_half_full();
+        let timer = self.kept.timers.next();
+        if held_back && timer.is_some() {
+            self.mailbox.await_drain();
+        }
+        let timer = timer.filter(|_| !held_back);
+        // An alarm that comes too early costs one look; so it is moved only where it would come too late.
+        let missing = self.alarm.is_none().then(|| self.deadlines.next(socket.signs())).flatten();
+        let next = timer.into_iter().chain(missing).min();
+        if let Some(next) = next
+            && self.alarm.is_none_or(|alarm| next < alarm)
+        {
+            self.set_alarm(Some(next));
+        }
+    }
+
+    fn set_alarm(&mut self, to: Option<Moment>) {
+        self.worker.alarms.set(&self.mailbox, self.alarm, to);
+        self.alarm = to;
+    }
+
+    /// Tells the guests something, unless a close was committed before.
+    async fn notice(&mut self, socket: &mut Socket, notice: &Notice, whom: Whom) -> Option<End> {
+        if !self.mailbox.is_closing() && self.chain.exports(notice.interface()) {
+            let event = async |chain: &Chain, subject, kept| chain.notice(subject, kept, notice, whom).await;
+            self.event(socket, event).await;
+        }
+        None
+    }
+
+    /// Runs an event to its end, while mail is written beside it, and commits it; none where a guest faulted.
+    async fn event<T>(
+        &mut self,
+        socket: &mut Socket,
+        run: impl AsyncFnOnce(&Chain, Subject, Kept) -> Ended<T>,
+    ) -> Option<T> {
+        let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
+        let kept = std::mem::take(&mut self.kept);
+        let event = pin!(async { self.settle(run(&chain, subject, kept).await).await });
+        let outcome = socket.during(&mailbox, &chain, event).await;
+        if mailbox.is_half_full() && chain.exports(Interface::FlowEvents) {
+            mailbox.await_drain();
+        }
+        outcome
     }
 
     /// Takes back what was lent to the event and commits what it asked for; after a fault the connection is closed.
@@ -150,10 +266,23 @@ impl Connection {
         if !ended.effects.is_empty() {
             self.commit(ended.effects).await;
         }
-        if ended.outcome.is_none() {
-            self.mailbox.close(close::INTERNAL);
+        match ended.outcome {
+            Ok(outcome) => Some(outcome),
+            Err(faulted) => {
+                let frame = Box::pin(self.judge(&faulted)).await;
+                self.mailbox.close(frame);
+                None
+            }
         }
-        ended.outcome
+    }
+
+    /// How the connection ends after a fault: as a gate around the plugin that faulted says, or as always.
+    async fn judge(&mut self, faulted: &Faulted) -> CloseFrame {
+        let kept = std::mem::take(&mut self.kept);
+        let ended = self.chain.clone().judge(self.subject(), kept, faulted).await;
+        self.kept = ended.kept;
+        self.commit(ended.effects).await;
+        ended.outcome.ok().flatten().unwrap_or(close::INTERNAL)
     }
 
     fn broken(&self, frame: CloseFrame) -> End {
@@ -164,7 +293,9 @@ impl Connection {
     }
 
     fn stuck(&mut self) -> Option<End> {
-        self.give_up = Some(self.worker.clock().now() + self.worker.limits().close());
+        let give_up = self.worker.clock().now() + self.worker.limits().close();
+        self.deadlines.give_up_at(give_up);
+        self.set_alarm(Some(give_up));
         None
     }
 
@@ -179,6 +310,7 @@ impl Connection {
             End::Close(frame) => (self.timed(socket.close(&frame)).await, frame),
             End::Echo(frame) => (self.timed(socket.echo_close()).await, frame),
             End::Gone(frame) => (true, waiting.unwrap_or(frame)),
+            End::Silent => (self.timed(socket.close(&close::NO_PONG)).await, close::LOST),
         };
         if !parting {
             self.worker.metrics().close_timeouts.inc();
@@ -196,6 +328,7 @@ impl Connection {
 
     /// Leaves the rooms, then tells the guests.
     async fn finish(mut self, frame: &CloseFrame) {
+        self.set_alarm(None);
         let joined = std::mem::take(&mut self.kept.rooms);
         for room in self.implicit_rooms().iter().chain(&joined) {
             self.worker.local.leave(&self.mailbox, room);
@@ -209,7 +342,8 @@ impl Connection {
     }
 
     fn subject(&self) -> Subject {
-        Subject { connection: self.mailbox.id(), tenant: self.mailbox.tenant() }
+        let mailbox = &self.mailbox;
+        Subject { connection: mailbox.id(), tenant: mailbox.tenant(), queued: mailbox.queued() }
     }
 
     /// Everyone, those of its routers, and those of its route.

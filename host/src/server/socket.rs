@@ -1,4 +1,4 @@
-//! One WebSocket on the wire: frames in, frames out, nothing of guests.
+//! One WebSocket on the wire: frames in, frames out. Of guests it asks only whether they want to see something.
 //!
 //! The only place that knows tungstenite, with its buffers and limits set so that an idle connection is small. Reads stop
 //! while much waits to be written; what is ready is written before one flush.
@@ -20,10 +20,13 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame as WireClose, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self as wire};
 
+use super::deadlines::Signs;
+use crate::chain::Chain;
+use crate::clock::Clock;
+use crate::engine::Abilities;
+use crate::event::Interface;
 use crate::hub::mailbox::{Mailbox, Outgoing};
-use crate::limits::Limits;
-use crate::message::{CloseFrame, Kind, Message, close};
-use crate::metrics::Metrics;
+use crate::message::{CloseFrame, Control, Kind, Message, close};
 
 /// Allocated for each connection at once, so it is what an idle one costs.
 const READ_BUFFER: usize = 4 * 1024;
@@ -49,6 +52,12 @@ pub enum Happening {
     Lost,
     /// A close is queued, and the peer does not read what waits before it. Told once.
     Stuck,
+    /// A ping or pong came that a guest wants to see; a ping is answered already.
+    Control(Control),
+    /// The connection's alarm went off.
+    Alarm,
+    /// Little is left in a mailbox whose draining was waited for.
+    Drained,
     /// So many messages came without a pause that other connections have to get their turn.
     Pause,
 }
@@ -66,11 +75,17 @@ pub struct Socket {
     held_in: Option<Happening>,
     told_stuck: bool,
     messages_out: Counter,
+    clock: Clock,
+    signs: Signs,
+    /// Whether anything came, and whether a message went, since the signs were last brought up to date.
+    heard: bool,
+    active: bool,
 }
 
 impl Socket {
     /// Takes over a socket after its handshake, with what was read beyond it.
-    pub async fn new(stream: TcpStream, read_already: Bytes, limits: &Limits, metrics: &Metrics) -> Self {
+    pub async fn new(stream: TcpStream, read_already: Bytes, abilities: &Abilities) -> Self {
+        let (limits, clock) = (&abilities.limits, abilities.clock.clone());
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
@@ -79,28 +94,49 @@ impl Socket {
             .max_frame_size(Some(limits.message_bytes));
         let part = read_already.to_vec();
         let ws = WebSocketStream::from_partially_read(stream, part, Role::Server, Some(config)).await;
-        let messages_out = metrics.messages_out.clone();
-        Self { ws, unflushed: false, since_flush: 0, held_out: None, held_in: None, told_stuck: false, messages_out }
+        Self {
+            ws,
+            unflushed: false,
+            since_flush: 0,
+            held_out: None,
+            held_in: None,
+            told_stuck: false,
+            messages_out: abilities.metrics.messages_out.clone(),
+            signs: Signs { heard: clock.now(), active: clock.now() },
+            clock,
+            heard: false,
+            active: false,
+        }
     }
 
-    /// Waits for the next thing to happen, writing meanwhile. `filtered` says whether guests have to see what goes out
-    /// through this many links of the chain.
-    pub async fn next(&mut self, mailbox: &Mailbox, filtered: &impl Fn(usize) -> bool) -> Happening {
-        poll_fn(|cx| self.poll(cx, mailbox, filtered)).await
+    /// The peer's last signs of life.
+    pub fn signs(&self) -> Signs {
+        self.signs
+    }
+
+    /// Waits for the next thing to happen, writing meanwhile. The chain says what its guests have to see of it.
+    pub async fn next(&mut self, mailbox: &Mailbox, chain: &Chain) -> Happening {
+        poll_fn(|cx| {
+            let happening = self.poll(cx, mailbox, chain);
+            self.note_signs();
+            happening
+        })
+        .await
     }
 
     /// Runs an event to its end; meanwhile mail is written and control frames are answered.
     pub async fn during<T>(
         &mut self,
         mailbox: &Mailbox,
-        filtered: &impl Fn(usize) -> bool,
+        chain: &Chain,
         mut event: Pin<&mut impl Future<Output = T>>,
     ) -> T {
         poll_fn(|cx| {
             if let Poll::Ready(ended) = event.as_mut().poll(cx) {
                 return Poll::Ready(ended);
             }
-            self.poll_aside(cx, mailbox, filtered);
+            self.poll_aside(cx, mailbox, chain);
+            self.note_signs();
             Poll::Pending
         })
         .await
@@ -109,23 +145,30 @@ impl Socket {
     /// Writes a message that passed the filters.
     pub fn write(&mut self, message: Message) -> Result<(), Happening> {
         self.messages_out.inc();
+        self.active = true;
         self.start(lower(message))
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, mailbox: &Mailbox, filtered: &impl Fn(usize) -> bool) -> Poll<Happening> {
+    fn poll(&mut self, cx: &mut Context<'_>, mailbox: &Mailbox, chain: &Chain) -> Poll<Happening> {
         if let Some(held) = self.held_out.take().or_else(|| self.held_in.take()) {
             return Poll::Ready(held);
+        }
+        if mailbox.take_ring() {
+            return Poll::Ready(Happening::Alarm);
         }
         if self.since_flush >= MESSAGES_PER_FLUSH {
             self.since_flush = 0;
             self.unflushed = self.ws.poll_flush_unpin(cx).is_pending();
             return Poll::Ready(Happening::Pause);
         }
-        if let Poll::Ready(happening) = self.poll_write(cx, mailbox, filtered) {
+        if let Poll::Ready(happening) = self.poll_write(cx, mailbox, chain) {
             return Poll::Ready(happening);
         }
+        if mailbox.take_drained() {
+            return Poll::Ready(Happening::Drained);
+        }
         if may_read(mailbox)
-            && let Poll::Ready(happening) = self.poll_read(cx)
+            && let Poll::Ready(happening) = self.poll_read(cx, chain)
         {
             return Poll::Ready(happening);
         }
@@ -133,15 +176,15 @@ impl Socket {
     }
 
     /// What goes on beside an event that waits: mail is written up to what needs an event itself, and one message is read.
-    fn poll_aside(&mut self, cx: &mut Context<'_>, mailbox: &Mailbox, filtered: &impl Fn(usize) -> bool) {
+    fn poll_aside(&mut self, cx: &mut Context<'_>, mailbox: &Mailbox, chain: &Chain) {
         if self.held_out.is_none()
-            && let Poll::Ready(happening) = self.poll_write(cx, mailbox, filtered)
+            && let Poll::Ready(happening) = self.poll_write(cx, mailbox, chain)
         {
             self.held_out = Some(happening);
         }
         if self.held_in.is_none()
             && may_read(mailbox)
-            && let Poll::Ready(happening) = self.poll_read(cx)
+            && let Poll::Ready(happening) = self.poll_read(cx, chain)
         {
             self.held_in = Some(happening);
         }
@@ -151,24 +194,22 @@ impl Socket {
     }
 
     /// Hands the library what waits, as far as it takes it.
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        mailbox: &Mailbox,
-        filtered: &impl Fn(usize) -> bool,
-    ) -> Poll<Happening> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, mailbox: &Mailbox, chain: &Chain) -> Poll<Happening> {
         loop {
             match self.ws.poll_ready_unpin(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Happening::Lost),
                 Poll::Pending => return self.poll_stuck(cx, mailbox),
             }
+            // A peer that is not read from, for all that waits, shows by reading that it lives.
+            self.heard |= !may_read(mailbox);
             let written = match ready!(mailbox.poll_next(cx)) {
-                item @ Outgoing::Message { reach, .. } if filtered(reach) => {
+                item @ Outgoing::Message { reach, .. } if chain.filters_outbound(reach) => {
                     return Poll::Ready(Happening::Outgoing(item));
                 }
                 Outgoing::Message { message, .. } => self.write(message),
-                Outgoing::Ping(payload) => self.start(wire::Message::Ping(payload)),
+                Outgoing::Control(Control::Ping(payload)) => self.start(wire::Message::Ping(payload)),
+                Outgoing::Control(Control::Pong(payload)) => self.start(wire::Message::Pong(payload)),
                 Outgoing::Close(frame) => return Poll::Ready(Happening::Closing(frame)),
             };
             if let Err(happening) = written {
@@ -192,19 +233,40 @@ impl Socket {
         self.ws.start_send_unpin(frame).map_err(|_| Happening::Lost)
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Happening> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, chain: &Chain) -> Poll<Happening> {
         loop {
-            let message = match ready!(self.ws.poll_next_unpin(cx)) {
+            let read = ready!(self.ws.poll_next_unpin(cx));
+            self.heard = true;
+            let message = match read {
                 Some(Ok(wire::Message::Text(text))) => Message::utf8(text.into()),
                 Some(Ok(wire::Message::Binary(bytes))) => Message::binary(bytes),
                 Some(Ok(wire::Message::Close(frame))) => return Poll::Ready(Happening::PeerClosed(lift(frame))),
                 // The library answers pings by itself, with its next write.
+                Some(Ok(control)) if chain.exports(Interface::ControlEvents) => match lift_control(control) {
+                    Some(control) => return Poll::Ready(Happening::Control(control)),
+                    None => continue,
+                },
                 Some(Ok(_)) => continue,
                 Some(Err(error)) => return Poll::Ready(broken(&error)),
                 None => return Poll::Ready(Happening::Lost),
             };
             self.since_flush += 1;
+            self.active = true;
             return Poll::Ready(Happening::Message(message));
+        }
+    }
+
+    /// One look at the clock for all that was read and written in one go.
+    fn note_signs(&mut self) {
+        if !self.heard && !self.active {
+            return;
+        }
+        let now = self.clock.now();
+        if std::mem::take(&mut self.heard) {
+            self.signs.heard = now;
+        }
+        if std::mem::take(&mut self.active) {
+            self.signs.active = now;
         }
     }
 
@@ -264,6 +326,14 @@ fn lift(frame: Option<WireClose>) -> CloseFrame {
     match frame {
         Some(frame) => CloseFrame::new(frame.code.into(), frame.reason.to_string()),
         None => close::NO_CODE,
+    }
+}
+
+fn lift_control(message: wire::Message) -> Option<Control> {
+    match message {
+        wire::Message::Ping(payload) => Some(Control::Ping(payload)),
+        wire::Message::Pong(payload) => Some(Control::Pong(payload)),
+        _ => None,
     }
 }
 

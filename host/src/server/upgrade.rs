@@ -22,8 +22,8 @@ use super::head::{self, Upgrade};
 use super::refusal::{Body, Refusal};
 use super::socket::Socket;
 use super::worker::{Load, Worker};
-use crate::chain::{Admission, Chain, Connected, Subject};
-use crate::event::{Header, Kept};
+use crate::chain::{Admission, Chain, Connected};
+use crate::event::{Header, Kept, Subject};
 use crate::handshake::{Handshake, Parts};
 use crate::hub::commit::{Commit, Spot};
 use crate::hub::mailbox::{Bounds, Mailbox};
@@ -144,7 +144,7 @@ impl Opening {
     }
 
     fn subject(&self) -> Subject {
-        Subject { connection: self.mailbox.id(), tenant: self.mailbox.tenant() }
+        Subject { connection: self.mailbox.id(), tenant: self.mailbox.tenant(), queued: 0 }
     }
 
     /// An answer of a guest that cannot be given to a client.
@@ -200,10 +200,10 @@ impl Opening {
             _ => close::REFUSED,
         };
         let ended = self.chain.disconnect(self.subject(), kept, &frame, passed).await;
-        let mut rooms = ended.kept.rooms;
+        let mut kept = ended.kept;
         self.mailbox.shut();
         let (local, own, spot) = (&self.worker.local, &self.mailbox, Spot::End);
-        Commit { local, own, rooms: &mut rooms, spot }.run(ended.effects).await;
+        Commit { local, own, kept: &mut kept, spot }.run(ended.effects).await;
         if close::may_send(frame.code) {
             tokio::task::spawn_local(close_at_once(self.worker, self.upgraded, frame, self.load));
         }
@@ -222,7 +222,7 @@ async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFram
 async fn socket(worker: &Worker, upgraded: OnUpgrade) -> Option<Socket> {
     let upgraded = tokio::time::timeout(worker.limits().handshake(), upgraded).await.ok()?.ok()?;
     let parts = downcast(upgraded)?;
-    Some(Socket::new(parts.0, parts.1, worker.limits(), worker.metrics()).await)
+    Some(Socket::new(parts.0, parts.1, worker.abilities()).await)
 }
 
 fn downcast(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {

@@ -13,10 +13,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-use super::Shared;
-use super::http;
+use super::alarms::Alarms;
+use super::{Shared, http};
 use crate::chain::Chain;
 use crate::clock::Clock;
+use crate::engine::Abilities;
 use crate::engine::pool::Pool;
 use crate::hub::inbox::Received;
 use crate::hub::local::LocalHub;
@@ -39,6 +40,8 @@ pub struct Worker {
     pub local: LocalHub,
     /// Names for its connections.
     pub ids: ConnectionIds,
+    /// When its connections are to be woken.
+    pub alarms: Alarms,
     shared: Arc<Shared>,
     /// By route.
     chains: Vec<Rc<Chain>>,
@@ -109,12 +112,14 @@ impl Worker {
         let pools: Vec<_> =
             plugins.map(|plugin| Rc::new(Pool::new(plugin.clone(), engine.clone(), activity.clone()))).collect();
         let chains = chains(&shared, &pools);
-        Self { local, ids: ConnectionIds::new(index), shared, chains, pools, load }
+        let alarms = Alarms::new(engine.abilities().clock.clone());
+        Self { local, ids: ConnectionIds::new(index), alarms, shared, chains, pools, load }
     }
 
     /// Serves until the order to stop came and all connections are gone, or the time for that is over.
     async fn serve(self: Rc<Self>, sockets: mpsc::Receiver<std::net::TcpStream>, mut stopping: watch::Receiver<bool>) {
         let mail = tokio::task::spawn_local(self.clone().deliver());
+        let alarms = tokio::task::spawn_local(self.clone().ring());
         let sweep = tokio::task::spawn_local(self.clone().sweep());
         tokio::select! {
             () = self.take(sockets) => {}
@@ -122,6 +127,7 @@ impl Worker {
         }
         self.drain().await;
         mail.abort();
+        alarms.abort();
         sweep.abort();
     }
 
@@ -134,6 +140,10 @@ impl Worker {
 
     async fn deliver(self: Rc<Self>) {
         self.local.serve().await;
+    }
+
+    async fn ring(self: Rc<Self>) {
+        self.alarms.serve().await;
     }
 
     async fn sweep(self: Rc<Self>) {
@@ -171,19 +181,24 @@ impl Worker {
         &self.shared
     }
 
+    /// What guests and connections reach alike.
+    pub fn abilities(&self) -> &Abilities {
+        self.shared.registry.engine().abilities()
+    }
+
     /// All limits.
     pub fn limits(&self) -> &Limits {
-        &self.shared.registry.engine().abilities().limits
+        &self.abilities().limits
     }
 
     /// The server's clock.
     pub fn clock(&self) -> &Clock {
-        &self.shared.registry.engine().abilities().clock
+        &self.abilities().clock
     }
 
     /// The server's counters.
     pub fn metrics(&self) -> &Metrics {
-        &self.shared.registry.engine().abilities().metrics
+        &self.abilities().metrics
     }
 }
 
@@ -194,7 +209,7 @@ fn chains(shared: &Shared, pools: &[Rc<Pool>]) -> Vec<Rc<Chain>> {
     };
     let chain = |route: &Arc<crate::routes::Route>| {
         let middleware = route.middleware.iter().map(find).collect();
-        Rc::new(Chain::new(middleware, find(&route.handler), shared.registry.clone()))
+        Rc::new(Chain::new(route.clone(), middleware, find(&route.handler), shared.registry.clone()))
     };
     shared.routes.all().iter().map(chain).collect()
 }

@@ -9,9 +9,10 @@ pub mod answers;
 use std::fmt::Display;
 use std::hint::black_box;
 use std::str::FromStr;
+use std::time::Duration;
 
 use switchboard_sdk::room::Room;
-use switchboard_sdk::{Close, Connection, Failure, log};
+use switchboard_sdk::{Close, Connection, Failure, flow, log, timer};
 
 /// Runs each line of a script.
 pub fn run(connection: &Connection, script: &str) {
@@ -59,6 +60,10 @@ fn ask(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
         "set" => connection.set_state(split(rest).0, split(rest).1),
         "get" => get(connection, rest),
         "repeat" => repeat(connection, rest),
+        "pong" => connection.pong(rest.as_bytes()),
+        "timer" => set_timer(connection, rest),
+        "timer-off" => timer::cancel(connection, number(rest)),
+        "queued" => say(connection, format!("queued {}", flow::queued(connection)?)),
         _ => misbehave(verb, rest),
     }
 }
@@ -96,6 +101,12 @@ fn get(connection: &Connection, key: &str) -> Result<(), Failure> {
 fn say(connection: &Connection, told: String) -> Result<(), Failure> {
     log::info(&told);
     connection.send_text(told)
+}
+
+/// `TOKEN MILLISECONDS`
+fn set_timer(connection: &Connection, rest: &str) -> Result<(), Failure> {
+    let (token, after) = split(rest);
+    timer::set(connection, number(token), Duration::from_millis(number(after)))
 }
 
 fn repeat(connection: &Connection, rest: &str) -> Result<(), Failure> {
