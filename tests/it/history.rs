@@ -117,7 +117,7 @@ async fn a_plugin_is_told_of_its_join_before_the_next_message_and_another_plugin
 
         [plugins.joins]
         path = "link.wasm"
-        config = { in = "join-newest 5 kept/a", when = "go" }
+        config = { in = "join-newest 5 kept/a", when = "log go" }
 
         [[route]]
         path = "/ws"
@@ -127,7 +127,7 @@ async fn a_plugin_is_told_of_its_join_before_the_next_message_and_another_plugin
     );
     publish(&server, 1..=2).await;
     let mut ann = server.connect("/ws").await;
-    ann.send("go").await;
+    ann.send("log go").await;
     expect(&mut ann, &["1", "2"]).await;
     ann.send("send joined by a link, which does not ask how it went").await;
     ann.expect_text("joined by a link, which does not ask how it went").await;
@@ -209,8 +209,9 @@ async fn r7_what_is_kept_ends_with_its_time_and_an_empty_room_with_it() {
     ann.expect_text("done").await;
     assert_eq!(server.app().rooms(), implicit + 1, "nobody is in it, and it keeps what was published");
     server.advance(Duration::from_secs(59));
-    ann.send("join-newest 9 kept/a\nleave kept/a\npublish kept/a 2\nhistory kept/a - 9").await;
+    ann.send("join-newest 9 kept/a\nleave kept/a\npublish kept/a 2").await;
     let first = joined(&mut ann, "complete").await;
+    ann.send("history kept/a - 9").await;
     ann.expect_text("1-2: 1 1, 2 2").await;
     server.advance(Duration::from_secs(1));
     ann.send("history kept/a - 9").await;
@@ -230,11 +231,14 @@ async fn what_all_rooms_keep_together_is_bounded() {
     // Each message costs 128 bytes more than its payload.
     ann.send("publish kept/a a1\npublish kept/a a2\npublish kept/b b1\npublish kept/b b2\npublish kept/b b3").await;
     expect(&mut ann, &["b1", "b2", "b3"]).await;
-    ann.send("publish kept/b b4\nhistory kept/a - 9\nhistory kept/b - 9").await;
-    expect(&mut ann, &["b4", "1-2: 1 a1, 2 a2", "2-4: 2 b2, 3 b3, 4 b4"]).await;
+    ann.send("publish kept/b b4").await;
+    ann.expect_text("b4").await;
+    ann.send("history kept/a - 9\nhistory kept/b - 9").await;
+    expect(&mut ann, &["1-2: 1 a1, 2 a2", "2-4: 2 b2, 3 b3, 4 b4"]).await;
     assert_eq!(server.metrics().history_dropped.get(), 0);
-    ann.send("repeat 3 publish kept/c c\npublish kept/d d\npublish-bytes kept/b 500\nhistory kept/b - 9").await;
+    ann.send("repeat 3 publish kept/c c\npublish kept/d d\npublish-bytes kept/b 500").await;
     ann.binary().await;
+    ann.send("history kept/b - 9").await;
     ann.expect_text("0-0: ").await;
     assert_eq!(server.metrics().history_dropped.get(), 5, "what is delivered and not kept is counted");
 }
