@@ -5,6 +5,9 @@
 //! event's own connection can do it. Names that begin with `@` belong to the host: every connection is in `@all`,
 //! `@router/NAME` and `@route/NAME` of where it came through.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::Serialize;
 
 pub use crate::host::rooms::{Entry, Page, Replay};
@@ -63,3 +66,33 @@ impl<'a> Room<'a> {
         Ok(host::rooms::history(self.name, since, limit)?)
     }
 }
+
+/// `EPOCH-OFFSET`, as a client can be told and give back.
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}-{}", self.epoch, self.offset)
+    }
+}
+
+/// Reads `EPOCH-OFFSET`.
+impl FromStr for Place {
+    type Err = BadPlace;
+
+    fn from_str(text: &str) -> Result<Self, BadPlace> {
+        let (epoch, offset) = text.split_once('-').ok_or(BadPlace)?;
+        let number = |text: &str| text.parse().map_err(|_| BadPlace);
+        Ok(Self { epoch: number(epoch)?, offset: number(offset)? })
+    }
+}
+
+/// The text is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadPlace;
+
+impl fmt::Display for BadPlace {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("expected a place in a room, EPOCH-OFFSET")
+    }
+}
+
+impl std::error::Error for BadPlace {}

@@ -47,7 +47,7 @@ impl Outbound for Link {
     fn message(&self, connection: &Connection, message: &Message, origin: Option<&Origin>) -> Result<Verdict, Close> {
         let room = origin.map(|origin| format!(" from {}", origin.room)).unwrap_or_default();
         let place = origin.and_then(|origin| origin.place);
-        let place = place.map(|place| format!(" at {}-{}", place.epoch, place.offset)).unwrap_or_default();
+        let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
         log::info(format_args!("out {}{room}{place}", script::shown(message)));
         Ok(verdict("out", connection, message))
     }

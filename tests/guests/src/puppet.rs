@@ -5,7 +5,7 @@
 //! How a join with a replay went it says as `joined ROOM EPOCH-OFFSET complete`, and then runs the `joined` values.
 //! Each event is a line in the log.
 
-use switchboard_sdk::room::{Place, Room};
+use switchboard_sdk::room::Room;
 use switchboard_sdk::{Accept, Close, Connection, Handler, Joined, Message, Refusal, Request, RoomEvents, export, log};
 
 #[derive(Default)]
@@ -48,8 +48,7 @@ impl RoomEvents for Puppet {
 
     fn joined(&self, connection: &Connection, joined: Joined<'_>, _: &mut ()) -> Result<(), Close> {
         let complete = if joined.complete { "complete" } else { "incomplete" };
-        let Joined { room, newest: Place { epoch, offset }, .. } = joined;
-        connection.send_text(format!("joined {room} {epoch}-{offset} {complete}"))?;
+        connection.send_text(format!("joined {} {} {complete}", joined.room, joined.newest))?;
         connection.handshake()?.query_all("joined").for_each(|line| script::command(connection, line));
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::str::FromStr;
 use std::time::Duration;
 
-use switchboard_sdk::room::{Entry, Place, Replay, Room};
+use switchboard_sdk::room::{Entry, Replay, Room};
 use switchboard_sdk::{Close, Connection, Failure, Message, flow, log, timer};
 
 /// Runs each line of a script.
@@ -92,14 +92,8 @@ fn join_with(connection: &Connection, verb: &str, rest: &str) -> Result<(), Fail
     let (what, room) = split(rest);
     match verb {
         "join-newest" => connection.join_with(room, Replay::Newest(number(what))),
-        _ => connection.join_with(room, Replay::Since(place(what))),
+        _ => connection.join_with(room, Replay::Since(number(what))),
     }
-}
-
-/// A place, written as `EPOCH-OFFSET`.
-fn place(text: &str) -> Place {
-    let (epoch, offset) = text.split_once('-').unwrap_or((text, "0"));
-    Place { epoch: number(epoch), offset: number(offset) }
 }
 
 /// `history ROOM SINCE LIMIT` says what is kept: `1-3: 2 two, 3 three`. A `-` for SINCE leaves it out.
