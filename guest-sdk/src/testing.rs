@@ -4,7 +4,7 @@
 //! fresh value of the plugin, as `switchboard dev` runs it on a fresh instance, so that state hidden in a plugin shows. An
 //! event is a transaction here too: what a panicking event asked for is gone. The world belongs to the test's thread, so
 //! tests run in parallel. The fake host keeps the contract's limits, rooms keep messages where the test says so
-//! ([`FakeHost::keep`]), and time stands still. Natively only: there is no such module on wasm32.
+//! ([`FakeHost::keep`]), and time stands still but for [`FakeHost::advance`]. Natively only: there is no such module on wasm32.
 
 mod connection;
 mod host;

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::routes::Routes;
 use crate::server::Shared;
 use crate::server::acceptor::Server;
+use crate::store::Store;
 
 /// What is not in the configuration.
 pub struct Options {
@@ -63,9 +64,11 @@ impl Loaded {
         }
         let workers = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::default());
-        let memory = Memory::new(&config.rooms, &options.clock, &config.limits, &metrics);
-        let (hub, inboxes) = Hub::new(workers, &config.limits, &metrics, memory);
-        let abilities = Abilities { clock: options.clock.clone(), limits: config.limits.clone(), metrics, hub };
+        let (clock, limits) = (options.clock.clone(), config.limits.clone());
+        let memory = Memory::new(&config.rooms, &clock, &limits, &metrics);
+        let (hub, inboxes) = Hub::new(workers, &limits, &metrics, memory);
+        let store = Store::new(&limits, &clock, &metrics);
+        let abilities = Abilities { clock, limits, metrics, hub, store };
         let engine = Engine::new(abilities, options.reuse).map_err(|error| anyhow!("{error:?}"))?;
         let registry = Registry::load(engine, sources(config), &config.state)?;
         let routes = Routes::new(&config.routes).map_err(|error| anyhow!("{}: {error}", config.file.display()))?;
@@ -96,10 +99,20 @@ impl App {
         let loaded = Loaded::new(config, options)?;
         let routes = loaded.table();
         let Loaded { registry, routes: table, inboxes } = loaded;
+        if let Some(file) = &config.store {
+            registry.engine().abilities().store.keep_in(file)?;
+        }
         let watcher = options.watch.then(|| watch(&registry)).transpose()?;
         let listener = bind(config.listen)?;
-        let (stopping, _) = watch::channel(false);
-        let shared = Shared { registry: registry.clone(), routes: table, statics: config.statics.clone(), stopping };
+        let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
+        let shared = Shared {
+            registry: registry.clone(),
+            routes: table,
+            statics: config.statics.clone(),
+            proxies: config.proxies.clone(),
+            serving,
+            stopping,
+        };
         let server = Server::start(Arc::new(shared), listener, inboxes).context("the workers cannot be started")?;
         Ok(Self { _watcher: watcher, server, registry, routes })
     }
@@ -129,9 +142,10 @@ impl App {
         self.registry.reload(plugin)
     }
 
-    /// Takes no more connections, closes the open ones with 1012 and waits for their end.
+    /// Takes no more connections, closes the open ones with 1012, waits for their end and writes what is left of the store.
     pub fn stop(&mut self) {
         self.server.stop();
+        self.registry.engine().abilities().store.close();
     }
 }
 

@@ -4,10 +4,14 @@
 //! routers are flattened into routes, and every plugin that a route names exists.
 //! Invariant: a `Config` is valid; whatever is wrong in the file is a [`ConfigError`] with file, line and key.
 
+mod capacity;
+mod proxies;
 mod raw;
 mod resolve;
 mod rooms;
 
+pub use capacity::{CapacityConfig, WhenFull};
+pub use proxies::{ForwardedHeader, ProxiesConfig, parse_network};
 pub use resolve::parse_address;
 pub use rooms::{Keep, RoomConfig, RoomPattern};
 
@@ -18,6 +22,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::Deserialize;
 
 use crate::handshake::RouteNames;
 use crate::limits::Limits;
@@ -39,6 +45,10 @@ pub struct Config {
     pub workers: Option<usize>,
     /// The folder for compiled code and the last good components.
     pub state: PathBuf,
+    /// Whose word on a client's address is taken.
+    pub proxies: ProxiesConfig,
+    /// The file that holds the store; none where it is in memory only.
+    pub store: Option<PathBuf>,
     /// All limits.
     pub limits: Limits,
     /// By name.
@@ -79,6 +89,23 @@ pub struct RouteConfig {
     pub origins: Vec<String>,
     /// The time without a message after which a connection is closed; none for never.
     pub idle: Option<Duration>,
+    /// How many connections it may have; none means as many as come.
+    pub capacity: Option<CapacityConfig>,
+    /// What happens when one of its clients reads too slowly.
+    pub slow: SlowPolicy,
+}
+
+/// What becomes of what others send to a connection whose mailbox is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlowPolicy {
+    /// The connection is closed with 1013.
+    #[default]
+    Close,
+    /// What waits longest makes room.
+    DropOldest,
+    /// The new message is left out.
+    DropNewest,
 }
 
 /// `[[static]]`

@@ -32,6 +32,7 @@ use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::store::Store;
 use guest::Guest;
 use ticker::Ticker;
 
@@ -58,6 +59,8 @@ pub struct Abilities {
     pub metrics: Arc<Metrics>,
     /// Rooms.
     pub hub: Arc<Hub>,
+    /// Values that a tenant's plugins share.
+    pub store: Store,
 }
 
 /// One wasmtime engine with everything that components are linked to.
@@ -89,6 +92,11 @@ impl Engine {
     /// What calls of guests reach.
     pub fn abilities(&self) -> &Arc<Abilities> {
         &self.abilities
+    }
+
+    /// Whether an instance may take another event.
+    pub fn reuses(&self) -> bool {
+        self.reuse == Reuse::Always
     }
 
     /// The ticker that makes long events yield.

@@ -12,6 +12,8 @@ use crate::handshake::Handshake;
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Control, Message};
 use crate::state::State;
+use crate::store::Refusal;
+use crate::store::draft::Draft;
 use crate::timers::{TimerKey, Timers};
 
 /// Which of a component's exports an event is for; each is the WIT interface of the same name.
@@ -257,6 +259,8 @@ pub enum Effect {
         /// Who is left out.
         exclude: Box<[ConnectionId]>,
     },
+    /// What it asked of the store; the first of its effects.
+    Store(Box<Draft>),
 }
 
 /// Where a message came from a room (WIT `outbound.origin`).
@@ -321,6 +325,18 @@ impl Failure {
     /// Over a size limit.
     pub fn too_large(message: impl Into<String>) -> Self {
         Self::new("too-large", message)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal {
+            Refusal::ValueTooLarge { .. } => "too-large",
+            Refusal::Keys(_) | Refusal::Bytes(_) | Refusal::Event(..) => "quota",
+            Refusal::NoCounter | Refusal::OutOfRange => "invalid",
+            Refusal::Failed => "unsupported",
+        };
+        Self::new(kind, refusal.to_string())
     }
 }
 

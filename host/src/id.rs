@@ -23,6 +23,9 @@ pub type WorkerIndex = usize;
 pub struct ConnectionId(u64);
 
 impl ConnectionId {
+    /// Names no connection, ever: the event of a service has none.
+    pub const NONE: Self = Self(0);
+
     /// An id as a guest gave it; it need not name anything.
     pub fn from_guest(raw: u64) -> Self {
         Self(raw)

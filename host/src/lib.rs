@@ -15,6 +15,8 @@ pub mod metrics;
 pub mod path;
 pub mod routes;
 pub mod server;
+pub mod services;
 pub mod state;
+pub mod store;
 pub mod timers;
 pub mod transaction;

@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+/// More would be a queue without a bound.
+const MAX_STORE_WRITES: usize = 1_000_000;
 
 /// What each part of the server may take. Sizes in bytes, times in milliseconds.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,6 +41,14 @@ pub struct Limits {
     pub rooms: usize,
     /// What the rooms of one tenant keep together, and what slow readers still hold of it.
     pub history_bytes: usize,
+    /// One value of the store.
+    pub store_value_bytes: usize,
+    /// What one tenant has in the store: keys.
+    pub store_keys: usize,
+    /// The same, in bytes of keys and values, with 64 for each.
+    pub store_bytes: usize,
+    /// Changes that wait to be written to the store's disk.
+    pub store_writes: usize,
     /// Timers of one connection.
     pub timers: usize,
     /// The client's pings and pongs that guests are told of, a second; the host answers those beyond it all the same.
@@ -80,6 +90,10 @@ impl Default for Limits {
             state_bytes: 16 * KIB,
             rooms: 100,
             history_bytes: 256 * MIB,
+            store_value_bytes: 64 * KIB,
+            store_keys: 100_000,
+            store_bytes: 64 * MIB,
+            store_writes: 1024,
             timers: 100,
             control_events: 20,
             ping_ms: 25_000,
@@ -157,6 +171,7 @@ impl Limits {
         }
         match self {
             _ if self.inbox_mails < 4 => Some(("inbox-mails", "must be at least 4, a quarter for each tenant")),
+            _ if !(1..=MAX_STORE_WRITES).contains(&self.store_writes) => Some(("store-writes", "must be 1 to 1000000")),
             _ if self.message_bytes > 256 * MIB => Some(("message-bytes", "must be at most 256 MiB")),
             _ => None,
         }
@@ -170,6 +185,14 @@ mod tests {
     #[test]
     fn the_defaults_have_no_problem() {
         assert_eq!(Limits::default().problem(), None);
+    }
+
+    #[test]
+    fn the_queue_of_the_stores_disk_has_a_bound() {
+        for (store_writes, problem) in [(0, true), (1, false), (1_000_000, false), (1_000_001, true)] {
+            let limits = Limits { store_writes, ..Limits::default() };
+            assert_eq!(limits.problem().map(|(key, _)| key), problem.then_some("store-writes"));
+        }
     }
 
     #[test]

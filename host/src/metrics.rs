@@ -14,12 +14,16 @@ use prometheus_client::registry::Registry;
 pub struct Metrics {
     /// Connections that are open now.
     pub connections: Gauge,
+    /// Connections whose peer takes nothing at the moment, while something waits for it.
+    pub blocked_peers: Gauge,
     /// Connections that were accepted.
     pub accepted: Counter,
     /// Handshakes that were refused, by the host or by a guest.
     pub refused: Counter,
     /// Of these, for a foreign Origin.
     pub refused_origin: Counter,
+    /// Of these, because the route has as many connections as it may.
+    pub refused_capacity: Counter,
     /// Messages from clients.
     pub messages_in: Counter,
     /// Messages to clients.
@@ -36,6 +40,10 @@ pub struct Metrics {
     pub over_quota: Counter,
     /// Connections that were closed because they read too slowly.
     pub slow_consumers: Counter,
+    /// Messages that made room for newer ones in a full mailbox.
+    pub dropped_oldest: Counter,
+    /// Messages that found a full mailbox and were left out.
+    pub dropped_newest: Counter,
     /// Messages of clients over the limit.
     pub too_big: Counter,
     /// Connections that ended because the peer broke the protocol.
@@ -50,7 +58,11 @@ pub struct Metrics {
     pub control_dropped: Counter,
     /// Request heads that did not come in time or did not parse.
     pub bad_heads: Counter,
-    /// Instances that are live now.
+    /// Headers of the PROXY protocol that were missing, malformed, late, or not this client's to send.
+    pub bad_proxy_headers: Counter,
+    /// Calls of services that faulted; these are counted among the faults as well.
+    pub service_faults: Counter,
+    /// Live instances in the pools of the workers.
     pub instances: Gauge,
     /// Events that waited for an instance.
     pub instance_waits: Counter,
@@ -58,6 +70,10 @@ pub struct Metrics {
     pub inbox_waits: Counter,
     /// Messages that a room was to keep and could not.
     pub history_dropped: Counter,
+    /// Events that waited for room in the queue of the store's disk.
+    pub store_waits: Counter,
+    /// Writes to the store's disk that failed.
+    pub store_failures: Counter,
     /// Bytes of log lines of guests that were over their quota.
     pub log_dropped: Counter,
     /// Generations that took over.
@@ -65,6 +81,9 @@ pub struct Metrics {
     /// Plugin files that could not be loaded.
     pub failed_loads: Counter,
 }
+
+/// The name, the help text and the metric itself.
+type Named<'a, T> = (&'static str, &'static str, &'a T);
 
 impl Metrics {
     /// All counters in the Prometheus text format.
@@ -78,9 +97,7 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        for (name, help, gauge) in
-            [("connections", "Open connections", &self.connections), ("instances", "Live instances", &self.instances)]
-        {
+        for (name, help, gauge) in self.gauges() {
             registry.register(name, help, gauge.clone());
         }
         for (name, help, counter) in self.counters() {
@@ -88,11 +105,20 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 24] {
-        [
+    fn gauges(&self) -> Vec<Named<'_, Gauge>> {
+        vec![
+            ("connections", "Open connections", &self.connections),
+            ("blocked_peers", "Connections whose peer takes nothing at the moment", &self.blocked_peers),
+            ("instances", "Live instances in the pools", &self.instances),
+        ]
+    }
+
+    fn counters(&self) -> Vec<Named<'_, Counter>> {
+        vec![
             ("accepted", "Accepted connections", &self.accepted),
             ("refused", "Refused handshakes", &self.refused),
             ("refused_origin", "Handshakes with a foreign Origin", &self.refused_origin),
+            ("refused_capacity", "Handshakes for a route that is full", &self.refused_capacity),
             ("messages_in", "Messages from clients", &self.messages_in),
             ("messages_out", "Messages to clients", &self.messages_out),
             ("faults", "Events that faulted by the guest's doing", &self.faults),
@@ -101,6 +127,8 @@ impl Metrics {
             ("faults_host", "Calls that failed by the host's doing", &self.faults_host),
             ("over_quota", "Host calls answered with quota or too-large", &self.over_quota),
             ("slow_consumers", "Connections closed for reading too slowly", &self.slow_consumers),
+            ("dropped_oldest", "Messages that made room in a full mailbox", &self.dropped_oldest),
+            ("dropped_newest", "Messages that found no room in a full mailbox", &self.dropped_newest),
             ("too_big", "Messages over the limit", &self.too_big),
             ("protocol_errors", "Connections ended by a protocol error", &self.protocol_errors),
             ("close_timeouts", "Close handshakes out of time", &self.close_timeouts),
@@ -108,9 +136,13 @@ impl Metrics {
             ("idle", "Connections without a message for longer than allowed", &self.idle),
             ("control_dropped", "Pings and pongs that guests were not told of", &self.control_dropped),
             ("bad_heads", "Request heads late or malformed", &self.bad_heads),
+            ("bad_proxy_headers", "Headers of the PROXY protocol that were refused", &self.bad_proxy_headers),
+            ("service_faults", "Calls of services that faulted", &self.service_faults),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),
             ("inbox_waits", "Mails that waited for room in an inbox", &self.inbox_waits),
             ("history_dropped", "Messages that a room could not keep", &self.history_dropped),
+            ("store_waits", "Events that waited for the store's disk to take more", &self.store_waits),
+            ("store_failures", "Writes to the store's disk that failed", &self.store_failures),
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),
             ("reloads", "Generations that took over", &self.reloads),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),

@@ -3,10 +3,13 @@
 //! Built from the configuration, read by `server/upgrade`; knows nothing of sockets and plugins.
 //! Invariant: a path leads to one route, the most specific one, whatever the order in the file.
 
+pub mod capacity;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::RouteConfig;
+use self::capacity::Capacity;
+use crate::config::{RouteConfig, SlowPolicy};
 use crate::handshake::RouteNames;
 use crate::path::pattern::Pattern;
 
@@ -31,6 +34,10 @@ pub struct Route {
     pub origins: Vec<String>,
     /// The time without a message after which a connection is closed; none for never.
     pub idle: Option<Duration>,
+    /// Its slots, where they are limited.
+    pub capacity: Option<Arc<Capacity>>,
+    /// What happens when one of its clients reads too slowly.
+    pub slow: SlowPolicy,
     pattern: Pattern,
 }
 
@@ -92,6 +99,8 @@ fn route(index: RouteIndex, config: &RouteConfig) -> Arc<Route> {
         handler: config.handler.clone(),
         origins: config.origins.clone(),
         idle: config.idle,
+        capacity: config.capacity.as_ref().map(Capacity::new),
+        slow: config.slow,
         pattern: config.pattern.clone(),
     })
 }
@@ -108,6 +117,8 @@ mod tests {
             handler: "echo".into(),
             origins: Vec::new(),
             idle: None,
+            capacity: None,
+            slow: SlowPolicy::default(),
         };
         Routes::new(&patterns.iter().map(config).collect::<Vec<_>>()).expect("they fit together")
     }

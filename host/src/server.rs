@@ -1,7 +1,7 @@
 //! The server: sockets in, WebSockets served.
 //!
-//! From top to bottom: the acceptor hands sockets to workers, `http` reads the head, `upgrade` opens the connection,
-//! `connection` serves it, `socket` is its wire.
+//! From top to bottom: the acceptor hands sockets to workers, `peer` says whose they are, `http` reads the head, `upgrade`
+//! opens the connection, `connection` serves it, `socket` is its wire.
 //! Invariant: nothing in here knows WebAssembly; guests are reached through chains.
 
 pub mod acceptor;
@@ -11,6 +11,7 @@ mod deadlines;
 mod files;
 mod head;
 mod http;
+mod peer;
 mod refusal;
 mod socket;
 mod upgrade;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::config::StaticConfig;
+use crate::config::{ProxiesConfig, StaticConfig};
 use crate::engine::registry::Registry;
 use crate::routes::Routes;
 
@@ -32,6 +33,10 @@ pub struct Shared {
     pub routes: Routes,
     /// The files.
     pub statics: Vec<StaticConfig>,
+    /// Whose word on a client's address is taken.
+    pub proxies: ProxiesConfig,
+    /// Set once, when the services were told to start: from then on connections are accepted.
+    pub serving: watch::Sender<bool>,
     /// Set once, when the server is to stop.
     pub stopping: watch::Sender<bool>,
 }

@@ -13,6 +13,7 @@ use crate::id::ConnectionId;
 use crate::limits::Limits;
 use crate::message::{CloseFrame, Control, MAX_REASON, Message, close};
 use crate::state::Draft;
+use crate::store::{self, Store};
 use crate::timers::TimerKey;
 
 /// The most bytes of a room's name and of a state's key.
@@ -35,14 +36,16 @@ pub struct Transaction {
     bytes: usize,
     /// Of these, what is sent to the event's own connection.
     own_bytes: usize,
+    /// Made at the first question, so that an event without the store pays nothing. Dropped, it takes its increments back.
+    store: Option<Box<store::draft::Draft>>,
 }
 
 impl Transaction {
     /// An empty one. The scope is set before each guest. Boxed, since it is handed through many futures, whose size is
     /// what an idle connection costs.
     pub fn new(subject: Subject, kept: Kept, scope: Scope) -> Box<Self> {
-        let (draft, effects) = Default::default();
-        Box::new(Self { subject, kept, scope, draft, effects, bytes: 0, own_bytes: 0 })
+        let (draft, effects, store) = Default::default();
+        Box::new(Self { subject, kept, scope, draft, effects, bytes: 0, own_bytes: 0, store })
     }
 
     /// Hands the transaction on to the next guest.
@@ -58,6 +61,9 @@ impl Transaction {
     /// Ends the event well: what is kept, with the event's writes, and what is still to be done.
     pub fn settle(mut self) -> (Kept, Vec<Effect>) {
         self.kept.state.commit(self.draft);
+        if let Some(store) = self.store {
+            self.effects.insert(0, Effect::Store(store));
+        }
         (self.kept, self.effects)
     }
 
@@ -164,6 +170,12 @@ impl Transaction {
         })
     }
 
+    /// What the event asks of the store.
+    pub fn store(&mut self, store: &Store, key: &str) -> Result<&mut store::draft::Draft, Failure> {
+        check_name("a key", key)?;
+        Ok(self.store.get_or_insert_with(|| Box::new(store.draft(self.subject.tenant))))
+    }
+
     /// WIT `rooms.join`.
     pub fn join(
         &mut self,
@@ -229,7 +241,7 @@ impl Transaction {
     }
 
     fn own(&self, connection: ConnectionId) -> Result<(), Failure> {
-        let own = connection == self.subject.connection;
+        let own = connection == self.subject.connection && connection != ConnectionId::NONE;
         own.then_some(()).ok_or_else(|| Failure::invalid("only the event's own connection can be asked for this"))
     }
 

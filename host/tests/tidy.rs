@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the host, lowest first: each may use itself and what stands before it.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "id",
     "message",
     "handshake",
@@ -16,6 +16,7 @@ const ORDER: [&str; 22] = [
     "metrics",
     "limits",
     "timers",
+    "store",
     "event",
     "transaction",
     "path",
@@ -33,7 +34,7 @@ const ORDER: [&str; 22] = [
 ];
 
 /// A dependency, and the only places that may name it.
-const DOORS: [(&str, &[&str]); 9] = [
+const DOORS: [(&str, &[&str]); 11] = [
     ("wasmtime", &["engine"]),
     ("wasmtime_wasi", &["engine"]),
     ("tokio_tungstenite", &["server"]),
@@ -43,6 +44,8 @@ const DOORS: [(&str, &[&str]); 9] = [
     ("anyhow", &["cli", "app", "main"]),
     ("matchit", &["routes"]),
     ("toml", &["config"]),
+    ("ipnet", &["config"]),
+    ("redb", &["store/disk"]),
 ];
 
 /// Lines before the tests of a file.

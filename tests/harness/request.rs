@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::client::Client;
@@ -22,7 +22,9 @@ pub struct Request {
     address: SocketAddr,
     target: String,
     headers: Vec<(String, String)>,
+    before: Vec<u8>,
     behind: Vec<u8>,
+    receive_buffer: Option<u32>,
 }
 
 impl Request {
@@ -36,7 +38,8 @@ impl Request {
             ("Sec-WebSocket-Key", KEY),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { address, target: target.to_owned(), headers: headers.into(), behind: Vec::new() }
+        let (headers, before, behind) = (headers.into(), Vec::new(), Vec::new());
+        Self { address, target: target.to_owned(), headers, before, behind, receive_buffer: None }
     }
 
     /// Adds a header, also one that is there already.
@@ -61,9 +64,21 @@ impl Request {
         self.header("Origin", origin)
     }
 
+    /// Sends these bytes in one piece with the request and in front of it, as proxies do.
+    pub fn preceded_by(mut self, bytes: &[u8]) -> Self {
+        self.before.extend(bytes);
+        self
+    }
+
     /// Sends these bytes in one piece with the request, before the server has answered.
     pub fn and_at_once(mut self, bytes: &[u8]) -> Self {
         self.behind.extend(bytes);
+        self
+    }
+
+    /// Has the kernel keep about so many bytes for the client, so that the server feels soon that it does not read.
+    pub fn receive_buffer(mut self, bytes: u32) -> Self {
+        self.receive_buffer = Some(bytes);
         self
     }
 
@@ -87,9 +102,13 @@ impl Request {
     }
 
     async fn exchange(self) -> std::io::Result<Result<Client, Response>> {
-        let mut stream = TcpStream::connect(self.address).await?;
+        let socket = TcpSocket::new_v4()?;
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        let mut stream = socket.connect(self.address).await?;
         stream.set_nodelay(true)?;
-        stream.write_all(&[self.head().as_bytes(), &self.behind].concat()).await?;
+        stream.write_all(&[&self.before, self.head().as_bytes(), &self.behind].concat()).await?;
         let (response, behind) = Response::read(&mut stream).await?;
         if response.status != 101 {
             return Ok(Err(response));

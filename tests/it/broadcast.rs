@@ -1,4 +1,4 @@
-//! Publishing: scenarios B1, B2 and B4, and a member that reads too slowly.
+//! Publishing: scenarios B1 to B4, and Q2: a member that reads too slowly.
 //!
 //! The members sit on several workers, which each test that depends on it checks by their ids.
 
@@ -189,6 +189,133 @@ async fn b3_a_member_that_reads_nothing_at_all_is_cut_off() {
         })
         .await;
     observer.expect_text("left 1013 \"slow consumer\"").await;
+}
+
+/// How many messages wait in the server for one member of the lobby that reads slowly, where `others` read all.
+fn held(server: &TestServer, published: usize, others: usize) -> u64 {
+    let metrics = server.metrics();
+    let written = metrics.messages_out.get() - (published * others) as u64;
+    published as u64 - written - metrics.dropped_oldest.get() - metrics.dropped_newest.get()
+}
+
+#[tokio::test]
+async fn b3_hundreds_of_others_lose_nothing_and_what_waits_for_one_is_bounded() {
+    const OTHERS: usize = 200;
+    let server = setup(SLOW).clock(Clock::manual()).start();
+    let (_slow, _) = member(&server).await;
+    let (mut ann, _) = member(&server).await;
+    let mut others = Vec::new();
+    for _ in 1..OTHERS {
+        others.push(server.connect("/ws?do=join+lobby").await);
+    }
+    let before = server.metrics().messages_out.get() as usize;
+    let published = flood(&server, &mut ann, &mut others).await;
+    assert!(held(&server, published, OTHERS) - before as u64 <= 17, "a mailbox of 1 MiB, and the one too many");
+    assert_eq!(server.metrics().slow_consumers.get(), 1);
+}
+
+/// A lobby with this policy, whose members have room for 1000 messages, and where all is in order because one worker does it.
+fn with_policy(policy: &str) -> TestServer {
+    start(&format!(
+        r#"
+        [server]
+        workers = 1
+
+        [server.limits]
+        mailbox-messages = 1000
+        mailbox-bytes = 67108864
+
+        [plugins.puppet]
+        path = "puppet.wasm"
+
+        [[route]]
+        path = "/ws"
+        handler = "puppet"
+        slow = "{policy}"
+        "#
+    ))
+}
+
+/// Publishes numbered messages until so many were dropped; gives how many there were.
+async fn overrun(server: &TestServer, sender: &mut Client, wanted: u64) -> usize {
+    const BATCH: usize = 100;
+    let padding = "x".repeat(8 * 1024);
+    let (mut published, metrics) = (0, server.metrics());
+    while metrics.dropped_oldest.get() + metrics.dropped_newest.get() < wanted {
+        let batch = (published..published + BATCH).map(|number| format!("publish lobby {number} {padding}\n"));
+        sender.send(&(batch.collect::<String>() + "send published")).await;
+        sender.expect_text("published").await;
+        published += BATCH;
+        assert!(published < 20_000, "nothing is ever dropped");
+    }
+    published
+}
+
+/// The numbers of the next messages, which must rise.
+async fn numbers(client: &mut Client, count: usize) -> Vec<usize> {
+    let mut numbers = Vec::new();
+    for _ in 0..count {
+        numbers.push(number(client).await);
+    }
+    assert!(numbers.is_sorted_by(|one, next| one < next), "not in order: {numbers:?}");
+    numbers
+}
+
+/// The number of the next message.
+async fn number(client: &mut Client) -> usize {
+    let text = client.text().await;
+    text.split(' ').next().and_then(|number| number.parse().ok()).expect("a number")
+}
+
+#[tokio::test]
+async fn q2_with_drop_oldest_the_newest_1000_arrive_in_order() {
+    let server = with_policy("drop-oldest");
+    let mut slow = server.connect("/ws?do=join+lobby").await;
+    let mut ann = server.connect("/ws").await;
+    let published = overrun(&server, &mut ann, 1500).await;
+    let dropped = server.metrics().dropped_oldest.get() as usize;
+    // What the kernel took before the mailbox filled comes first; behind the gap there is the mailbox.
+    let received = numbers(&mut slow, published - dropped).await;
+    assert_eq!(received[0], 0);
+    assert_eq!(received[received.len() - 1000..], Vec::from_iter(published - 1000..published));
+    slow.expect_nothing_more().await;
+    ann.send("publish lobby 99999 and on it goes").await;
+    assert_eq!(number(&mut slow).await, 99_999);
+    let metrics = server.metrics();
+    assert_eq!((metrics.dropped_newest.get(), metrics.slow_consumers.get()), (0, 0));
+}
+
+#[tokio::test]
+async fn q2_with_drop_newest_the_oldest_arrive_in_order() {
+    let server = with_policy("drop-newest");
+    let mut slow = server.connect("/ws?do=join+lobby").await;
+    let mut ann = server.connect("/ws").await;
+    let published = overrun(&server, &mut ann, 1500).await;
+    let dropped = server.metrics().dropped_newest.get() as usize;
+    let received = numbers(&mut slow, published - dropped).await;
+    assert_eq!(received[..1000], Vec::from_iter(0..1000));
+    slow.expect_nothing_more().await;
+    ann.send("publish lobby 99999 and on it goes").await;
+    assert_eq!(number(&mut slow).await, 99_999);
+    let metrics = server.metrics();
+    assert_eq!((metrics.dropped_oldest.get(), metrics.slow_consumers.get()), (0, 0));
+}
+
+#[tokio::test]
+async fn q2_a_message_over_the_whole_mailbox_is_left_out_and_the_connection_goes_on() {
+    for policy in ["drop-oldest", "drop-newest"] {
+        let limits = "[server.limits]\nmailbox-bytes = 1000\n";
+        let route = "[plugins.puppet]\npath = 'puppet.wasm'\n[[route]]\npath = '/ws'\nhandler = 'puppet'\n";
+        let server = start(&format!("{limits}{route}slow = '{policy}'"));
+        let (mut ann, _) = member(&server).await;
+        ann.send("publish lobby before\npublish-bytes lobby 1001\npublish-bytes lobby 900\nsend after").await;
+        ann.expect_text("before").await;
+        ann.expect_binary(&[b'x'; 900]).await;
+        ann.expect_text("after").await;
+        let metrics = server.metrics();
+        assert_eq!((metrics.dropped_oldest.get(), metrics.dropped_newest.get()), (0, 1));
+        assert_eq!(metrics.slow_consumers.get(), 0);
+    }
 }
 
 #[tokio::test]

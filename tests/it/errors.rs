@@ -104,7 +104,7 @@ async fn e6_nothing_of_an_event_happens_that_ends_in_a_trap() {
     ann.send("set mood calm\nleave nowhere").await;
     ann.send(&format!(
         "send to myself\nsend-to {id} direct\npublish lobby hello\nclose-other {id} 1000 bye\njoin den\n\
-         set mood happy\nset other thing\nping x\nlog all asked for\ntrap now"
+         set mood happy\nset other thing\nping x\nstore-set mood happy\nincrement seats 1\nlog all asked for\ntrap now"
     ))
     .await;
     assert_eq!(ann.receive().await, Received::Close(1011, "internal error".to_owned()));
@@ -114,6 +114,9 @@ async fn e6_nothing_of_an_event_happens_that_ends_in_a_trap() {
     bob.send("count den\nmembers den").await;
     bob.expect_text("den has 0").await;
     bob.expect_text("").await;
+    bob.send("store-get mood\nstore-get seats").await;
+    bob.expect_text("mood is not set").await;
+    bob.expect_text("seats is not set").await;
     bob.expect_nothing_more().await;
     ann.expect_end().await;
     server.logged(|record| record.message == "mood is calm").await;

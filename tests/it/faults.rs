@@ -174,3 +174,53 @@ async fn what_a_guest_prints_is_a_line_of_the_log() {
         assert_eq!(record.field("connection"), id);
     }
 }
+
+/// A gate that judges faults around a puppet, inside of a filter that traps at `boom`, and outside of another gate that
+/// judges as well.
+fn judged(outer: &str, inner: &str) -> TestServer {
+    start(&format!(
+        r#"
+        [plugins]
+        outer = {{ path = "judge.wasm", config = {{ {outer} }} }}
+        inner = {{ path = "judge.wasm", config = {{ {inner} }} }}
+        fragile = {{ path = "link.wasm", config = {{ in = "trap in the filter", when = "boom" }} }}
+        puppet = {{ path = "puppet.wasm" }}
+
+        [[route]]
+        path = "/ws"
+        handler = "puppet"
+        middleware = ["outer", "fragile", "inner"]
+        "#
+    ))
+}
+
+#[tokio::test]
+async fn e7_the_innermost_gate_around_a_fault_says_how_the_connection_ends() {
+    let server = judged("fault = '4001 outer'", "fault = '4002 inner', do = 'send we are sorry'");
+    let mut ann = server.connect("/ws").await;
+    ann.send("send lost\ntrap now").await;
+    ann.expect_text("we are sorry").await;
+    ann.expect_close(4002, "inner").await;
+    server.logged(|record| record.message == "puppet faulted: trap").await;
+    server.logged(|record| record.message == "disconnect 4002 \"inner\"").await;
+    let mut bob = server.connect("/ws").await;
+    bob.send("boom").await;
+    bob.expect_close(4001, "outer").await;
+    server.logged(|record| record.message == "fragile faulted: trap").await;
+    let asked = server.log().records().iter().filter(|record| record.message.contains(" faulted: ")).count();
+    assert_eq!(asked, 2, "one gate for each fault");
+}
+
+#[tokio::test]
+async fn e7_a_gate_that_says_nothing_or_faults_itself_leaves_it_to_the_next() {
+    let server = judged("fault = '4001 outer'", "do = 'log heard'");
+    let mut ann = server.connect("/ws").await;
+    ann.send("spin").await;
+    ann.expect_close(4001, "outer").await;
+    server.logged(|record| record.message == "puppet faulted: deadline").await;
+    let server = judged("", "do = 'trap as well'");
+    let mut ann = server.connect("/ws").await;
+    ann.send("trap now").await;
+    ann.expect_close(1011, "internal error").await;
+    server.logged(|record| record.message == "puppet faulted: trap" && record.field("plugin") == "outer").await;
+}

@@ -31,6 +31,15 @@ impl Client {
         }
     }
 
+    /// The same, but none where the connection is lost.
+    pub fn try_ask(&mut self, text: &str) -> Option<String> {
+        self.socket.send(Message::text(text)).ok()?;
+        match self.socket.read().ok()? {
+            Message::Text(answer) => Some(answer.to_string()),
+            _ => None,
+        }
+    }
+
     /// Waits until the server closes, and returns with which code.
     pub fn closed(mut self) -> CloseCode {
         match self.socket.read() {

@@ -13,5 +13,6 @@ mod plugin_files;
 mod program;
 mod project;
 mod stopping;
+mod store;
 mod switchboard;
 mod tools;

@@ -152,27 +152,26 @@ fn exports_of_other_types() {
 
 #[test]
 fn what_this_host_cannot_do_yet_is_a_warning_of_check() {
-    let source = "use std::time::Duration;
-use switchboard_sdk::{Close, Connection, Handler, Message, export, store, timer};
+    let source = "use switchboard_sdk::{Handler, Migration, export};
 
 #[derive(Default)]
-struct Waits;
+struct Moves;
 
-impl Handler for Waits {
+impl Handler for Moves {
     type State = ();
-    fn message(&self, connection: &Connection, _: Message, _: &mut ()) -> Result<(), Close> {
-        store::increment(\"seen\", 1, None)?;
-        Ok(timer::set(connection, 1, Duration::from_secs(1))?)
+}
+impl Migration for Moves {
+    const VERSION: u32 = 1;
+    fn migrate(&self, _: u32, _: &str, value: Vec<u8>) -> Result<Vec<u8>, String> {
+        Ok(value)
     }
 }
-export!(Waits);
+export!(Moves: handler, migration);
 ";
-    let project = Project::with_plugin("plugin_waits", source);
+    let project = Project::with_plugin("plugin_moves", source);
     let built = run(&mut switchboard("build", project.folder()));
     assert_eq!(built.code, Some(0), "{}", built.stderr);
     let check = run(&mut switchboard("check", project.folder()));
-    let warning =
-        |interface| format!("warning: plugin plugin_waits: `{interface}` is not supported by this host yet\n");
-    let told = format!("{}{}", warning("store"), warning("timers"));
-    assert_eq!((check.code, check.stdout, check.stderr), (Some(0), "/ws  plugin_waits\n".to_owned(), told));
+    let told = "warning: plugin plugin_moves: `migration` is not supported by this host yet\n".to_owned();
+    assert_eq!((check.code, check.stdout, check.stderr), (Some(0), "/ws  plugin_moves\n".to_owned(), told));
 }

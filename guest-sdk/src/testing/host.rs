@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::{
     FakeConnection, FakeRequest,
-    world::{Value, World},
+    world::{Stored, Value, World},
 };
 use crate::{Message, Service};
 
@@ -75,9 +75,16 @@ impl FakeHost {
         super::imports::store::get(key).ok().flatten()
     }
 
-    /// Puts a value into the store.
+    /// Puts a value into the store, which stays.
     pub fn store(&self, key: &str, value: &[u8]) {
-        World::with(|world| world.store.insert(key.to_owned(), Value::Bytes(value.to_vec())));
+        let stored = Stored { value: Value::Bytes(value.to_vec()), ends: None };
+        World::with(|world| world.store.insert(key.to_owned(), stored));
+    }
+
+    /// Moves the time of the store on, so that values with a time to live end. It stands still otherwise, and neither timers
+    /// nor the clocks that a plugin reads move with it.
+    pub fn advance(&self, by: std::time::Duration) {
+        World::with(|world| world.now += by);
     }
 
     /// Starts a service.

@@ -22,7 +22,9 @@ pub struct World {
     /// By id. Those that are gone stay, so that a test can look at them.
     pub connections: BTreeMap<u64, Peer>,
     pub config: BTreeMap<String, String>,
-    pub store: BTreeMap<String, Value>,
+    pub store: BTreeMap<String, Stored>,
+    /// The time of the store, since the host was made.
+    pub now: Duration,
     /// Level and text, in order.
     pub log: Vec<(String, String)>,
     /// What was published to which room, in order.
@@ -46,6 +48,13 @@ pub struct Peer {
     pub closed: Option<CloseFrame>,
 }
 
+/// A value of the store and when it ends.
+#[derive(Clone)]
+pub struct Stored {
+    pub value: Value,
+    pub ends: Option<Duration>,
+}
+
 /// A value of the store.
 #[derive(Clone)]
 pub enum Value {
@@ -61,8 +70,10 @@ pub struct Event {
     pub effects: Vec<Effect>,
     /// How many bytes the effects hold together.
     pub bytes: usize,
+    /// Keys of the store that it wrote, with the bytes that they hold.
+    pub written: BTreeMap<String, usize>,
     state_before: BTreeMap<String, Vec<u8>>,
-    store_before: BTreeMap<String, Value>,
+    store_before: BTreeMap<String, Stored>,
 }
 
 /// What an event asked for.
@@ -84,6 +95,16 @@ impl World {
         WORLD.with(|world| look(&mut world.borrow_mut()))
     }
 
+    /// A value of the store whose time is not over.
+    pub fn stored(&self, key: &str) -> Option<&Stored> {
+        self.store.get(key).filter(|stored| stored.ends.is_none_or(|ends| ends > self.now))
+    }
+
+    /// When a value of this time to live ends.
+    pub fn ends(&self, ttl_ms: Option<u32>) -> Option<Duration> {
+        ttl_ms.map(|ttl| self.now + Duration::from_millis(ttl.into()))
+    }
+
     /// Opens a connection that no plugin has seen yet.
     pub fn open(&mut self, request: Request) -> u64 {
         let id = self.connections.len() as u64 + 1;
@@ -97,8 +118,9 @@ impl World {
 
     pub fn begin(&mut self, connection: Option<u64>, outbound: bool) {
         let state_before = connection.map(|id| self.peer(id).state.clone()).unwrap_or_default();
-        let store_before = self.store.clone();
-        self.event = Some(Event { connection, outbound, effects: Vec::new(), bytes: 0, state_before, store_before });
+        let (store_before, written) = (self.store.clone(), BTreeMap::new());
+        self.event =
+            Some(Event { connection, outbound, effects: Vec::new(), bytes: 0, written, state_before, store_before });
     }
 
     /// The event returned: all that it asked for takes effect, in the order of its calls.

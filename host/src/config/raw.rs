@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::{ForwardedHeader, SlowPolicy};
 use crate::limits::Limits;
 
 /// A text with its place in the file.
@@ -30,11 +31,15 @@ pub struct File {
 
 /// `[server]`
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Server {
     pub listen: Option<Text>,
     pub workers: Option<Spanned<usize>>,
     pub state: Option<String>,
+    pub store: Option<Text>,
+    pub trusted_proxies: Vec<Text>,
+    pub forwarded: Option<Spanned<ForwardedHeader>>,
+    pub proxy_protocol: Option<Spanned<bool>>,
     pub limits: Option<Spanned<Limits>>,
 }
 
@@ -71,7 +76,7 @@ pub struct Router {
 
 /// `[[route]]`, inside a router or outside of any.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Route {
     pub name: Option<Text>,
     pub path: Text,
@@ -80,8 +85,11 @@ pub struct Route {
     pub middleware: Vec<Text>,
     #[serde(default)]
     pub origins: Option<Vec<Text>>,
-    #[serde(rename = "idle-ms")]
     pub idle_ms: Option<u64>,
+    pub max_connections: Option<Spanned<usize>>,
+    pub when_full: Option<Spanned<toml::Value>>,
+    #[serde(default)]
+    pub slow: SlowPolicy,
 }
 
 /// `[[static]]`

@@ -13,7 +13,10 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::raw::{self, Text};
-use super::{Config, PluginConfig, Problem, RoomConfig, RouteConfig, StaticConfig, line_of, rooms};
+use super::{
+    CapacityConfig, Config, PluginConfig, Problem, ProxiesConfig, RoomConfig, RouteConfig, StaticConfig, WhenFull,
+    line_of, parse_network, rooms,
+};
 use crate::handshake::RouteNames;
 use crate::id::MAX_WORKERS;
 use crate::limits::Limits;
@@ -24,10 +27,15 @@ use crate::transaction::MAX_NAME;
 const LISTEN: &str = "127.0.0.1:8080";
 /// The state folder of a configuration without one.
 const STATE: &str = ".switchboard";
+/// The file in the state folder that holds a store on disk.
+const STORE: &str = "store.redb";
 /// The most plugins in one chain: a connection notes in a word of 64 bits which gates it passed.
 const MAX_MIDDLEWARE: usize = 63;
 /// The longest name of a route or router: it is part of a room's name.
 const MAX_ROUTE_NAME: usize = MAX_NAME - "@router/".len();
+
+/// What is wrong with saying how proxies report where there are none.
+const ALONE: &str = "has no meaning without `trusted-proxies`";
 
 /// What the routers around a route add to it.
 #[derive(Clone, Default)]
@@ -70,12 +78,15 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     let statics = raw.statics.iter().map(|entry| resolver.static_files(entry)).collect();
     let rooms = resolver.rooms(&raw.room);
     let (listen, workers, limits) = resolver.server(&server);
+    let proxies = resolver.proxies(&server);
     let state = resolver.folder.join(server.state.as_deref().unwrap_or(STATE));
+    let store = resolver.is_on_disk(server.store.as_ref()).then(|| state.join(STORE));
     let Resolver { folder, plugins, routes, problems, .. } = resolver;
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Config { file: file.to_owned(), folder, listen, workers, state, limits, plugins, routes, rooms, statics })
+    let file = file.to_owned();
+    Ok(Config { file, folder, listen, workers, state, store, proxies, limits, plugins, routes, rooms, statics })
 }
 
 impl Resolver<'_> {
@@ -100,6 +111,17 @@ impl Resolver<'_> {
         (listen, server.workers.as_ref().map(|workers| *workers.as_ref()), limits)
     }
 
+    fn is_on_disk(&mut self, store: Option<&Text>) -> bool {
+        match store.map(|store| (store, store.as_ref().as_str())) {
+            None | Some((_, "memory")) => false,
+            Some((_, "disk")) => true,
+            Some((store, other)) => {
+                self.problem(store, "store", format!("`{other}` is no place for the store; write `memory` or `disk`"));
+                false
+            }
+        }
+    }
+
     fn listen(&mut self, listen: Option<&Text>) -> SocketAddr {
         let text = listen.map_or(LISTEN, |listen| listen.as_ref());
         if let Some(address) = parse_address(text) {
@@ -109,6 +131,28 @@ impl Resolver<'_> {
             self.problem(listen, "listen", format!("`{text}` is not an address; write it like `{LISTEN}`"));
         }
         SocketAddr::from(([127, 0, 0, 1], 8080))
+    }
+
+    fn proxies(&mut self, server: &raw::Server) -> ProxiesConfig {
+        let mut trusted = Vec::new();
+        for proxy in &server.trusted_proxies {
+            match parse_network(proxy.as_ref()) {
+                Some(network) => trusted.push(network),
+                None => {
+                    let message = format!("`{}` is no address and no network like `10.0.0.0/8`", proxy.as_ref());
+                    self.problem(proxy, "trusted-proxies", message);
+                }
+            }
+        }
+        let forwarded = server.forwarded.as_ref().map(|forwarded| *forwarded.as_ref()).unwrap_or_default();
+        let protocol = server.proxy_protocol.as_ref().is_some_and(|protocol| *protocol.as_ref());
+        if let (true, Some(at)) = (server.trusted_proxies.is_empty(), &server.forwarded) {
+            self.problem(at, "forwarded", ALONE);
+        }
+        if let (true, true, Some(at)) = (server.trusted_proxies.is_empty(), protocol, &server.proxy_protocol) {
+            self.problem(at, "proxy-protocol", ALONE);
+        }
+        ProxiesConfig { trusted, forwarded, protocol }
     }
 
     fn plugins(&mut self, plugins: BTreeMap<String, raw::Plugin>) {
@@ -189,9 +233,30 @@ impl Resolver<'_> {
         let names = RouteNames { route: name.clone(), routers: scope.routers.clone() };
         let handler = self.plugin(&route.handler, "handler");
         let origins = self.origins(scope, route.origins.as_deref());
+        let capacity = self.capacity(route);
         let idle = route.idle_ms.unwrap_or(self.idle_ms);
         let idle = (idle > 0).then(|| Duration::from_millis(idle));
-        self.routes.push(RouteConfig { names: Arc::new(names), pattern, middleware, handler, origins, idle });
+        let (names, slow) = (Arc::new(names), route.slow);
+        self.routes.push(RouteConfig { names, pattern, middleware, handler, origins, idle, capacity, slow });
+    }
+
+    fn capacity(&mut self, route: &raw::Route) -> Option<CapacityConfig> {
+        let when_full = route.when_full.as_ref().map(|value| self.when_full(value)).unwrap_or_default();
+        match (&route.max_connections, &route.when_full) {
+            (Some(most), _) if *most.as_ref() == 0 => {
+                self.problem(most, "max-connections", "must be at least 1; leave it out for as many as come");
+            }
+            (None, Some(value)) => self.problem(value, "when-full", "has no meaning without `max-connections`"),
+            _ => {}
+        }
+        route.max_connections.as_ref().map(|most| CapacityConfig { connections: *most.as_ref(), when_full })
+    }
+
+    fn when_full(&mut self, value: &Spanned<toml::Value>) -> WhenFull {
+        WhenFull::read(value.as_ref()).unwrap_or_else(|reason| {
+            self.problem(value, "when-full", reason);
+            WhenFull::default()
+        })
     }
 
     fn unique(&mut self, path: &Text, shape: String) {
@@ -283,6 +348,8 @@ mod tests {
 
     use super::super::{Keep, RoomPattern};
     use super::*;
+    use crate::config::{ForwardedHeader, SlowPolicy};
+    use crate::message::CloseFrame;
 
     const PLUGINS: &str = "[plugins.echo]\npath = 'echo.wasm'\n[plugins.log]\npath = 'log.wasm'\n";
 
@@ -362,10 +429,74 @@ mod tests {
     }
 
     #[test]
+    fn a_route_may_be_limited_to_so_many_connections() {
+        let route = format!("{PLUGINS}[[route]]\npath = '/a'\nhandler = 'echo'\n");
+        let capacity = |keys: &str| parse(&format!("{route}{keys}")).expect("it is right").routes[0].capacity.clone();
+        assert_eq!(capacity(""), None);
+        let refused = |when_full| Some(CapacityConfig { connections: 2, when_full });
+        assert_eq!(capacity("max-connections = 2"), refused(WhenFull::default()));
+        let full = capacity("max-connections = 2\nwhen-full = '1008 Server at capacity'");
+        assert_eq!(full, refused(WhenFull::Close(CloseFrame::new(1008, "Server at capacity"))));
+        for (keys, error) in [
+            ("max-connections = 0", ":8:max-connections: must be at least 1"),
+            ("max-connections = -1", ":8:max-connections: "),
+            ("when-full = 503", ":8:when-full: has no meaning without `max-connections`"),
+            ("max-connections = 2\nwhen-full = 200", ":9:when-full: a status that refuses is 400 to 599"),
+            ("max-connections = 2\nwhen-full = '1006'", ":9:when-full: the code 1006 may not be sent"),
+            ("max-connections = 2\nwhen-full = []", ":9:when-full: write a status"),
+        ] {
+            let wrong = wrong(&format!("{route}{keys}"));
+            assert!(wrong.contains(error), "{keys}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn a_route_says_what_happens_to_slow_consumers() {
+        let route = format!("{PLUGINS}[[route]]\npath = '/a'\nhandler = 'echo'\n");
+        let slow = |key: &str| parse(&format!("{route}{key}")).expect("it is right").routes[0].slow;
+        assert_eq!(slow(""), SlowPolicy::Close);
+        assert_eq!(slow("slow = 'close'"), SlowPolicy::Close);
+        assert_eq!(slow("slow = 'drop-oldest'"), SlowPolicy::DropOldest);
+        assert_eq!(slow("slow = 'drop-newest'"), SlowPolicy::DropNewest);
+        let error = wrong(&format!("{route}slow = 'drop'"));
+        assert!(error.contains(":8:slow: ") && error.contains("drop-oldest"), "{error}");
+    }
+
+    #[test]
+    fn proxies_are_trusted_by_address_and_network() {
+        let proxies = |keys: &str| parse(&format!("[server]\n{keys}")).expect("it is right").proxies;
+        assert_eq!(proxies(""), ProxiesConfig::default());
+        let all = proxies("trusted-proxies = ['10.0.0.0/8', '::1']\nforwarded = 'none'\nproxy-protocol = true");
+        assert_eq!((all.trusted.len(), all.forwarded, all.protocol), (2, ForwardedHeader::None, true));
+        let default = proxies("trusted-proxies = ['127.0.0.1']");
+        assert_eq!((default.forwarded, default.protocol), (ForwardedHeader::XForwardedFor, false));
+        for (keys, error) in [
+            ("trusted-proxies = ['::1',\n'lb.example']", ":3:trusted-proxies: `lb.example` is no address"),
+            ("trusted-proxies = ['10.0.0.0/33']", ":2:trusted-proxies: `10.0.0.0/33` is no address"),
+            ("proxy-protocol = true", ":2:proxy-protocol: has no meaning without `trusted-proxies`"),
+            ("forwarded = 'forwarded'", ":2:forwarded: has no meaning without `trusted-proxies`"),
+            ("trusted-proxies = ['::1']\nforwarded = 'via'", ":3:forwarded: unknown variant `via`"),
+        ] {
+            let wrong = wrong(&format!("[server]\n{keys}"));
+            assert!(wrong.contains(error), "{keys}: {wrong}");
+        }
+    }
+
+    #[test]
     fn limits_are_checked_as_a_whole() {
         let error = wrong("[server.limits]\neffects = 0");
         assert!(error.contains(":1:effects: must be at least 1"), "{error}");
         assert!(wrong("[server.limits]\neffect = 1").contains(":2:effect: unknown key"));
+    }
+
+    #[test]
+    fn the_store_is_in_memory_unless_it_is_on_disk() {
+        let file = |text| parse(text).expect("it is right").store;
+        assert_eq!((file(""), file("[server]\nstore = 'memory'")), (None, None));
+        let on_disk = file("[server]\nstore = 'disk'\nstate = 'kept'");
+        assert_eq!(on_disk.as_deref(), Some(Path::new("/etc/kept/store.redb")));
+        let error = wrong("[server]\nlisten = '127.0.0.1:1'\nstore = 'file'");
+        assert_eq!(error, "/etc/switchboard.toml:3:store: `file` is no place for the store; write `memory` or `disk`");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{CONTRACT, Engine};
 use crate::event::Interface;
 
 /// Interfaces that are in the contract and not carried out yet, imports and exports.
-const UNSUPPORTED: [&str; 2] = ["store", "migration"];
+const UNSUPPORTED: [&str; 1] = ["migration"];
 
 /// Where a plugin comes from and where it is used.
 #[derive(Clone, Debug)]

@@ -18,6 +18,8 @@ use crate::event::{Failure, Replay};
 use crate::id::ConnectionId;
 use crate::limits::Limits;
 use crate::message::Control;
+use crate::store::Refusal;
+use crate::store::draft::Draft;
 use crate::transaction::{Transaction, check_room};
 
 /// The most members that one question is answered with.
@@ -47,6 +49,14 @@ impl Guest {
             }
             failure.into()
         })
+    }
+}
+
+impl Guest {
+    /// The same for what the transaction has of the store.
+    fn ask_store<T>(&mut self, key: &str, ask: impl FnOnce(&mut Draft) -> Result<T, Refusal>) -> Answer<T> {
+        let abilities = self.abilities.clone();
+        self.ask(|transaction, _| Ok(ask(transaction.store(&abilities.store, key)?)?))
     }
 }
 
@@ -198,20 +208,21 @@ impl timers::Host for Guest {
 }
 
 impl store::Host for Guest {
-    fn get(&mut self, _: String) -> Answer<Option<Vec<u8>>> {
-        Err(Failure::unsupported("the store").into())
+    fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
+        let found = self.ask_store(&key, |draft| draft.get(&key))?;
+        Ok(found.map(|value| value.to_vec()))
     }
 
-    fn set(&mut self, _: String, _: Vec<u8>, _: Option<u32>) -> Answer<()> {
-        Err(Failure::unsupported("the store").into())
+    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u32>) -> Answer<()> {
+        self.ask_store(&key, |draft| draft.set(&key, value.into(), ttl_ms))
     }
 
-    fn remove(&mut self, _: String) -> Answer<()> {
-        Err(Failure::unsupported("the store").into())
+    fn remove(&mut self, key: String) -> Answer<()> {
+        self.ask_store(&key, |draft| draft.remove(&key))
     }
 
-    fn increment(&mut self, _: String, _: i64, _: Option<u32>) -> Answer<i64> {
-        Err(Failure::unsupported("the store").into())
+    fn increment(&mut self, key: String, by: i64, ttl_ms: Option<u32>) -> Answer<i64> {
+        self.ask_store(&key, |draft| draft.increment(&key, by, ttl_ms))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
 
 use super::generation::{Generation, Trial};
 
@@ -17,6 +18,8 @@ pub struct Plugin {
     current: ArcSwap<Generation>,
     past: Mutex<Past>,
     numbers: AtomicU64,
+    /// The number of the current generation, for those who have to notice a change by themselves.
+    changes: watch::Sender<u64>,
 }
 
 /// What came before the current generation.
@@ -31,8 +34,9 @@ struct Past {
 impl Plugin {
     /// A plugin with its first generation.
     pub fn new(name: Arc<str>, first: Generation) -> Self {
-        let numbers = AtomicU64::new(first.identity.generation + 1);
-        Self { name, current: ArcSwap::from_pointee(first), past: Mutex::default(), numbers }
+        let number = first.identity.generation;
+        let (numbers, changes) = (AtomicU64::new(number + 1), watch::Sender::new(number));
+        Self { name, current: ArcSwap::from_pointee(first), past: Mutex::default(), numbers, changes }
     }
 
     /// Its name in the configuration.
@@ -45,6 +49,11 @@ impl Plugin {
         self.current.load()
     }
 
+    /// Tells when the current generation is another one.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// The number for the next generation.
     pub fn next_number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
@@ -53,7 +62,7 @@ impl Plugin {
     /// Makes a generation the current one. The one before stays at hand, unless no event has shown yet that it works.
     pub fn swap(&self, next: Arc<Generation>) {
         let mut past = self.lock();
-        let before = self.current.swap(next);
+        let before = self.set(next);
         if past.before.is_none() || before.trial() == Trial::Proven {
             past.before = Some(before);
         }
@@ -71,7 +80,7 @@ impl Plugin {
         if past.before.is_none() || !current.settle(Trial::Rejected) {
             return false;
         }
-        past.before.take().into_iter().for_each(|before| self.current.store(before));
+        past.before.take().into_iter().for_each(|before| drop(self.set(before)));
         past.rejected = Some(current);
         true
     }
@@ -79,6 +88,14 @@ impl Plugin {
     /// Whether this content was rejected last; known here before the archive has written it down.
     pub fn has_rejected(&self, hash: &str) -> bool {
         self.lock().rejected.as_ref().is_some_and(|rejected| rejected.hash == hash)
+    }
+
+    /// Makes a generation the current one; gives the one before.
+    fn set(&self, next: Arc<Generation>) -> Arc<Generation> {
+        let number = next.identity.generation;
+        let before = self.current.swap(next);
+        self.changes.send_replace(number);
+        before
     }
 
     fn lock(&self) -> MutexGuard<'_, Past> {

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::Engine;
 use super::fault::Fault;
 use super::generation::Generation;
 use super::instance::{Instance, Step};
 use super::plugin::Plugin;
 use super::ticker::Activity;
-use super::{Engine, Reuse};
 use crate::event::{Event, Reply};
 use crate::transaction::Transaction;
 
@@ -105,7 +105,7 @@ impl Pool {
     }
 
     fn give_back(&self, instance: Box<Instance>) {
-        let reusable = self.engine.reuse == Reuse::Always && !instance.is_poisoned();
+        let reusable = self.engine.reuses() && !instance.is_poisoned();
         if reusable {
             self.idle.borrow_mut().push(instance);
         } else {

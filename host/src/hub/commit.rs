@@ -4,6 +4,7 @@
 //! for room in an inbox; other events may commit meanwhile.
 //! Invariant: this is the only place where an event's effects become visible.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,18 +16,26 @@ use super::room::RoomKey;
 use crate::event::{Effect, Joined, Kept, Replay};
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Control, Message};
+use crate::store::Lost;
 
 /// Where in its own mailbox an event's sends go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Spot {
     /// Behind all that waits.
+    #[default]
     End,
     /// Behind the replay of a join of which the event hears, before all that is live.
     Mark,
 }
 
-/// A join with a replay, and the place in the chain of the plugin that asked for it.
-pub type Asked = (usize, Joined);
+/// What joins with a replay leave behind, for the plugins that asked.
+#[derive(Default)]
+pub struct Joins {
+    /// Those that are still to be told of, each with the place in the chain of the plugin that asked.
+    pub told: VecDeque<(usize, Joined)>,
+    /// Where the present event's sends to its own connection go.
+    pub spot: Spot,
+}
 
 /// What a commit works with: the worker's side of the hub, and the event's own connection.
 pub struct Commit<'a> {
@@ -36,24 +45,23 @@ pub struct Commit<'a> {
     pub own: &'a Rc<Mailbox>,
     /// What is kept of it: its rooms and its timers are changed here.
     pub kept: &'a mut Kept,
-    /// Where its sends to itself go.
-    pub spot: Spot,
+    /// Its joins with a replay.
+    pub joins: &'a mut Joins,
 }
 
 impl Commit<'_> {
-    /// Carries all of it out. Gives the joins with a replay, which the plugins that asked are still to be told of.
-    pub async fn run(mut self, effects: Vec<Effect>) -> Vec<Asked> {
-        let mut joined = Vec::new();
+    /// Carries all of it out. Stops where what the event wrote to the store was lost: then the rest of it never happened.
+    pub async fn run(mut self, effects: Vec<Effect>) -> Result<(), Lost> {
         for effect in effects {
-            joined.extend(self.effect(effect).await);
+            self.effect(effect).await?;
         }
-        joined
+        Ok(())
     }
 
-    async fn effect(&mut self, effect: Effect) -> Option<Asked> {
+    async fn effect(&mut self, effect: Effect) -> Result<(), Lost> {
         if matches!(effect, Effect::Publish { .. } | Effect::Join { .. }) {
             // What these queue lies at the end, and what is sent after them stays behind it.
-            self.spot = Spot::End;
+            self.joins.spot = Spot::End;
         }
         match effect {
             Effect::Send { to, message, reach } => self.send(to, message, reach).await,
@@ -61,11 +69,12 @@ impl Commit<'_> {
             Effect::Control(to, frame) => self.control(to, frame).await,
             Effect::SetTimer(key, due) => self.kept.timers.set(key, due),
             Effect::CancelTimer(key) => self.kept.timers.cancel(key),
-            Effect::Join { room, replay, position } => return self.join(room, replay, position),
+            Effect::Join { room, replay, position } => self.join(room, replay, position),
             Effect::Leave(room) => self.leave(&room),
             Effect::Publish { room, message, exclude } => Box::pin(self.publish(room, message, exclude)).await,
+            Effect::Store(draft) => return Box::pin(draft.commit()).await,
         }
-        None
+        Ok(())
     }
 
     async fn send(&self, to: ConnectionId, message: Message, reach: usize) {
@@ -79,7 +88,7 @@ impl Commit<'_> {
     }
 
     fn put(&self, item: Outgoing) {
-        match self.spot {
+        match self.joins.spot {
             Spot::End => self.own.put(item),
             Spot::Mark => self.own.put_at_mark(item),
         }
@@ -108,14 +117,14 @@ impl Commit<'_> {
     }
 
     /// A member that joins again stays one, and gets no replay.
-    fn join(&mut self, room: Arc<str>, replay: Replay, position: usize) -> Option<Asked> {
+    fn join(&mut self, room: Arc<str>, replay: Replay, position: usize) {
         if self.kept.rooms.contains(&room) {
-            return None;
+            return;
         }
         let replayed = self.local.join(self.own, &room, replay);
         self.kept.rooms.push(room.clone());
         let joined = |Replayed { newest, complete, .. }| (position, Joined { room, newest, complete });
-        replayed.map(joined)
+        self.joins.told.extend(replayed.map(joined));
     }
 
     fn leave(&mut self, room: &Arc<str>) {
@@ -160,4 +169,14 @@ impl Commit<'_> {
     fn tenant(&self) -> TenantId {
         self.own.tenant()
     }
+}
+
+/// Takes an event's effects back that are not to be. Its answer goes out all the same, and so waits for what it was based on.
+pub async fn abandon(effects: Vec<Effect>) -> Result<(), Lost> {
+    for effect in effects {
+        if let Effect::Store(draft) = effect {
+            Box::pin(draft.abandon()).await?;
+        }
+    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use super::Hub;
 use super::history::Replayed;
 use super::inbox::{Mail, Publication, Received};
-use super::mailbox::{Mailbox, Outgoing};
+use super::mailbox::{Mailbox, Offered, Outgoing};
 use super::room::RoomKey;
 use crate::event::{Origin, Place, Replay};
 use crate::id::{ConnectionId, TenantId, WorkerIndex};
@@ -165,9 +165,15 @@ impl LocalHub {
         }
     }
 
+    /// The only place where slow consumers and what is dropped for them are counted.
     fn offer_to(&self, mailbox: &Mailbox, item: Outgoing) {
-        if !mailbox.offer(item) {
-            self.metrics.slow_consumers.inc();
+        match mailbox.offer(item) {
+            Offered::Taken => {}
+            Offered::Closed => drop(self.metrics.slow_consumers.inc()),
+            Offered::Dropped { oldest, newest } => {
+                self.metrics.dropped_oldest.inc_by(oldest);
+                self.metrics.dropped_newest.inc_by(newest);
+            }
         }
     }
 }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::history::Cursor;
-use crate::event::Origin;
+use crate::config::SlowPolicy;
+use crate::event::{Effect, Origin};
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Control, Message, close};
 
@@ -92,6 +93,24 @@ pub struct Bounds {
     pub bytes: usize,
     /// Messages.
     pub messages: usize,
+    /// The policy.
+    pub slow: SlowPolicy,
+}
+
+/// What became of what others sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Offered {
+    /// It waits to be written, or falls away with a connection that is closing anyway.
+    Taken,
+    /// It made the connection a slow consumer, which ends it.
+    Closed,
+    /// Room was short, and so many messages were dropped.
+    Dropped {
+        /// Of those that waited.
+        oldest: u64,
+        /// 1 where the new one found no room.
+        newest: u64,
+    },
 }
 
 /// Who queued something: its own event is bounded by its effects, others by the mailbox.
@@ -182,18 +201,41 @@ impl Mailbox {
         self.wake();
     }
 
-    /// Queues what others sent; false where that made the connection a slow consumer, which ends it.
-    pub fn offer(&self, item: Outgoing) -> bool {
-        if self.closing.get() {
-            return true;
+    /// Queues what others sent; where there is no room for it, the policy decides.
+    pub fn offer(&self, item: Outgoing) -> Offered {
+        if self.closing.get() || self.has_room(item.size()) {
+            self.take_in(From::Others, Waiting::Item(item));
+            return Offered::Taken;
         }
+        match self.bounds.slow {
+            SlowPolicy::Close => {
+                self.abandon(close::SLOW);
+                Offered::Closed
+            }
+            SlowPolicy::DropOldest => self.displace(item),
+            SlowPolicy::DropNewest => Offered::Dropped { oldest: 0, newest: 1 },
+        }
+    }
+
+    fn has_room(&self, size: usize) -> bool {
         let others = self.queue.borrow().others;
-        if others.messages >= self.bounds.messages || others.bytes + item.size() > self.bounds.bytes {
-            self.abandon(close::SLOW);
-            return false;
+        others.messages < self.bounds.messages && others.bytes + size <= self.bounds.bytes
+    }
+
+    /// Takes something in place of the oldest messages of others. What would never fit displaces nothing.
+    fn displace(&self, item: Outgoing) -> Offered {
+        if item.size() > self.bounds.bytes {
+            return Offered::Dropped { oldest: 0, newest: 1 };
+        }
+        let mut oldest = 0;
+        while !self.has_room(item.size()) {
+            if !self.queue.borrow_mut().drop_oldest() {
+                return Offered::Dropped { oldest, newest: 1 };
+            }
+            oldest += 1;
         }
         self.take_in(From::Others, Waiting::Item(item));
-        true
+        Offered::Dropped { oldest, newest: 0 }
     }
 
     /// Queues the end, behind all that waits. Only the first counts.
@@ -228,7 +270,27 @@ impl Mailbox {
     /// Whether so much waits that nothing more is read from the client.
     pub fn is_half_full(&self) -> bool {
         let total = self.queue.borrow().total;
-        total.bytes > self.bounds.bytes / 2 || total.messages > self.bounds.messages / 2
+        self.is_half(total)
+    }
+
+    /// Whether an event leaves the mailbox more than half full in the eyes of its guest: with so many bytes in it as the event
+    /// began, and what it sends to its own connection. What was written meanwhile does not count, since the guest did not see
+    /// it go: it has stopped all the same, and waits to be told to go on.
+    pub fn would_be_half_full(&self, queued: usize, effects: &[Effect]) -> bool {
+        let mut load = Load { bytes: queued, messages: 0 };
+        for effect in effects {
+            if let Effect::Send { to, message, .. } = effect
+                && *to == self.id
+            {
+                load.bytes += message.len();
+                load.messages += 1;
+            }
+        }
+        self.is_half(load)
+    }
+
+    fn is_half(&self, load: Load) -> bool {
+        load.bytes > self.bounds.bytes / 2 || load.messages > self.bounds.messages / 2
     }
 
     /// How many bytes wait.
@@ -289,16 +351,13 @@ impl Mailbox {
         let mut queue = self.queue.borrow_mut();
         let ends = |waiting: &Waiting| matches!(waiting, Waiting::Replay(cursor) if cursor.room() == room);
         while let Some(index) = queue.items.iter().position(|(_, waiting)| ends(waiting)) {
-            if let Some((from, waiting)) = queue.items.remove(index) {
-                queue.uncount(from, waiting.load());
-            }
+            queue.take(index);
         }
     }
 
     fn pop(&self) -> Option<Outgoing> {
         let mut queue = self.queue.borrow_mut();
-        let (from, waiting) = queue.items.pop_front()?;
-        queue.uncount(from, waiting.load());
+        let (from, waiting) = queue.take(0)?;
         let (item, rest) = waiting.split();
         if let Some(rest) = rest {
             queue.count(from, rest.load());
@@ -334,6 +393,21 @@ impl Queue {
     fn insert(&mut self, index: usize, own: Waiting) {
         self.count(From::Own, own.load());
         self.items.insert(index, (From::Own, own));
+    }
+
+    fn take(&mut self, index: usize) -> Option<(From, Waiting)> {
+        let (from, waiting) = self.items.remove(index)?;
+        self.uncount(from, waiting.load());
+        Some((from, waiting))
+    }
+
+    /// Drops what others sent first, if there is such a message; what is no message, and its own traffic, stays.
+    fn drop_oldest(&mut self) -> bool {
+        let may_go = |(from, waiting): &(From, Waiting)| {
+            *from == From::Others && matches!(waiting, Waiting::Item(Outgoing::Message { .. }))
+        };
+        let oldest = self.items.iter().position(may_go);
+        oldest.is_some_and(|oldest| self.take(oldest).is_some())
     }
 
     fn mark(&self) -> Option<usize> {
@@ -379,7 +453,25 @@ mod tests {
     use crate::metrics::Metrics;
 
     fn mailbox() -> Rc<Mailbox> {
-        Mailbox::new(ConnectionId::from_guest(1), TenantId::UNNAMED, Bounds { bytes: 100, messages: 4 })
+        with(Bounds { bytes: 100, messages: 4, slow: SlowPolicy::Close })
+    }
+
+    fn with(bounds: Bounds) -> Rc<Mailbox> {
+        Mailbox::new(ConnectionId::from_guest(1), TenantId::UNNAMED, bounds)
+    }
+
+    fn dropped(oldest: u64, newest: u64) -> Offered {
+        Offered::Dropped { oldest, newest }
+    }
+
+    /// The lengths of the messages that wait, oldest first; a ping is 0.
+    fn waiting(mailbox: &Mailbox) -> Vec<usize> {
+        let length = |item: Outgoing| matches!(item, Outgoing::Message { .. }).then(|| item.size()).unwrap_or_default();
+        std::iter::from_fn(|| mailbox.pop()).map(length).collect()
+    }
+
+    fn bounded(bytes: usize) -> Rc<Mailbox> {
+        with(Bounds { bytes, messages: 100, slow: SlowPolicy::Close })
     }
 
     fn text(length: usize) -> Outgoing {
@@ -409,7 +501,7 @@ mod tests {
     fn a_replay_comes_out_one_by_one_and_counts_as_its_own_until_it_is_out() {
         let mailbox = mailbox();
         mailbox.replay(Some(kept()));
-        assert!(mailbox.offer(text(100)), "what others may send is counted apart");
+        assert_eq!(mailbox.offer(text(100)), Offered::Taken, "what others may send is counted apart");
         mailbox.close(close::RESTART);
         for expected in 1..=7 {
             assert!(mailbox.is_half_full());
@@ -426,7 +518,7 @@ mod tests {
         let mailbox = mailbox();
         mailbox.replay(None);
         mailbox.replay(Some(kept()));
-        assert!(mailbox.offer(text(60)));
+        assert_eq!(mailbox.offer(text(60)), Offered::Taken);
         assert!(mailbox.pop().is_none(), "nothing passes a mark");
         mailbox.put_at_mark(text(1));
         mailbox.put_at_mark(text(2));
@@ -466,8 +558,8 @@ mod tests {
     #[test]
     fn others_may_fill_it_to_the_bound_and_not_beyond() {
         let mailbox = mailbox();
-        assert!(mailbox.offer(text(60)) && mailbox.offer(text(40)));
-        assert!(!mailbox.offer(text(1)), "one byte more");
+        assert_eq!((mailbox.offer(text(60)), mailbox.offer(text(40))), (Offered::Taken, Offered::Taken));
+        assert_eq!(mailbox.offer(text(1)), Offered::Closed, "one byte more");
         assert_eq!(code(mailbox.pop()), Some(1013), "what waited is given up for the close");
     }
 
@@ -475,9 +567,9 @@ mod tests {
     fn messages_are_counted_too() {
         let mailbox = mailbox();
         for _ in 0..4 {
-            assert!(mailbox.offer(text(0)));
+            assert_eq!(mailbox.offer(text(0)), Offered::Taken);
         }
-        assert!(!mailbox.offer(text(0)));
+        assert_eq!(mailbox.offer(text(0)), Offered::Closed);
     }
 
     #[test]
@@ -487,7 +579,7 @@ mod tests {
         assert!(!mailbox.is_half_full());
         mailbox.put(text(500));
         assert!(mailbox.is_half_full() && !mailbox.is_closing());
-        assert!(mailbox.offer(text(100)), "what others may send is counted apart");
+        assert_eq!(mailbox.offer(text(100)), Offered::Taken, "what others may send is counted apart");
     }
 
     #[test]
@@ -500,5 +592,86 @@ mod tests {
         assert!(matches!(mailbox.pop(), Some(Outgoing::Message { .. })));
         assert_eq!(code(mailbox.pop()), Some(1012));
         assert!(mailbox.pop().is_none());
+    }
+
+    #[test]
+    fn q2_the_newest_1000_stay_in_order() {
+        let mailbox = with(Bounds { bytes: usize::MAX, messages: 1000, slow: SlowPolicy::DropOldest });
+        let offered: Vec<_> = (0..1500).map(|length| mailbox.offer(text(length))).collect();
+        assert!(offered[..1000].iter().all(|offered| *offered == Offered::Taken));
+        assert!(offered[1000..].iter().all(|offered| *offered == dropped(1, 0)));
+        assert!(waiting(&mailbox).into_iter().eq(500..1500));
+    }
+
+    #[test]
+    fn as_many_of_the_oldest_go_as_the_new_one_needs() {
+        let mailbox = with(Bounds { bytes: 100, messages: 10, slow: SlowPolicy::DropOldest });
+        for length in [20, 30, 25, 25] {
+            assert_eq!(mailbox.offer(text(length)), Offered::Taken);
+        }
+        assert_eq!(mailbox.offer(text(45)), dropped(2, 0));
+        assert_eq!(mailbox.offer(text(5)), Offered::Taken, "the room that was left is used");
+        assert_eq!(waiting(&mailbox), [25, 25, 45, 5]);
+        assert_eq!(mailbox.offer(text(100)), Offered::Taken, "nothing is counted that is gone");
+    }
+
+    #[test]
+    fn what_would_never_fit_displaces_nothing() {
+        let mailbox = with(Bounds { bytes: 100, messages: 4, slow: SlowPolicy::DropOldest });
+        mailbox.offer(text(60));
+        assert_eq!(mailbox.offer(text(101)), dropped(0, 1));
+        assert_eq!(waiting(&mailbox), [60]);
+    }
+
+    #[test]
+    fn its_own_traffic_and_pings_and_closes_are_never_dropped() {
+        let mailbox = with(Bounds { bytes: 100, messages: 3, slow: SlowPolicy::DropOldest });
+        mailbox.put(text(70));
+        let ping = || Outgoing::Control(Control::Ping("ping".into()));
+        assert_eq!(
+            (mailbox.offer(ping()), mailbox.offer(text(40)), mailbox.offer(ping())),
+            (Offered::Taken, Offered::Taken, Offered::Taken)
+        );
+        mailbox.put(text(80));
+        assert_eq!(mailbox.offer(ping()), dropped(1, 0), "a message makes room for a ping");
+        assert_eq!(mailbox.offer(text(1)), dropped(0, 1), "and pings make none");
+        assert_eq!(waiting(&mailbox), [70, 0, 0, 80, 0]);
+        for _ in 0..3 {
+            mailbox.offer(text(1));
+        }
+        mailbox.close(close::RESTART);
+        assert_eq!(mailbox.offer(text(1)), Offered::Taken, "falls away");
+        assert_eq!(code(mailbox.shut().map(Outgoing::Close)), Some(1012));
+    }
+
+    #[test]
+    fn the_new_one_is_left_out_where_the_policy_is_so() {
+        let mailbox = with(Bounds { bytes: 100, messages: 2, slow: SlowPolicy::DropNewest });
+        for (length, offered) in [(1, Offered::Taken), (100, dropped(0, 1)), (2, Offered::Taken), (3, dropped(0, 1))] {
+            assert_eq!(mailbox.offer(text(length)), offered);
+        }
+        assert_eq!(waiting(&mailbox), [1, 2]);
+    }
+
+    #[test]
+    fn what_is_written_while_an_event_runs_does_not_hide_that_its_guest_stopped() {
+        let mailbox = bounded(1000);
+        let send =
+            |bytes: usize| vec![Effect::Send { to: mailbox.id(), message: Message::binary(vec![0; bytes]), reach: 0 }];
+        assert!(!mailbox.would_be_half_full(200, &send(300)));
+        assert!(mailbox.would_be_half_full(200, &send(301)), "although nothing is in it by now");
+        let other = Effect::Send { to: ConnectionId::from_guest(99), message: Message::binary(vec![0; 900]), reach: 0 };
+        assert!(!mailbox.would_be_half_full(200, &[other]));
+    }
+
+    #[test]
+    fn a_drained_mailbox_is_told_once_and_only_to_who_waits_for_it() {
+        let mailbox = bounded(800);
+        assert!(!mailbox.take_drained());
+        mailbox.await_drain();
+        mailbox.put(Outgoing::message(Message::binary(vec![0; 101])));
+        assert!(!mailbox.take_drained());
+        mailbox.pop();
+        assert!(mailbox.take_drained() && !mailbox.take_drained());
     }
 }

@@ -69,11 +69,17 @@ impl Drop for Server {
 fn run(shared: &Shared, listener: std::net::TcpListener, mut workers: Vec<Handle>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime can be made where a thread could");
-    let mut stopping = shared.stopping.subscribe();
+    let (mut serving, mut stopping) = (shared.serving.subscribe(), shared.stopping.subscribe());
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).expect("the listener is set not to block");
+        let accepting = async {
+            // Until the services have started, the kernel's queue holds whoever comes.
+            if serving.wait_for(|serving| *serving).await.is_ok() {
+                accept(&listener, &workers).await;
+            }
+        };
         tokio::select! {
-            () = accept(&listener, &workers) => {}
+            () = accepting => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
     });

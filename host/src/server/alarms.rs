@@ -68,6 +68,7 @@ impl Alarms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SlowPolicy;
     use crate::hub::mailbox::Bounds;
     use crate::id::{ConnectionIds, TenantId};
     use std::time::Duration;
@@ -81,7 +82,8 @@ mod tests {
         let clock = Clock::manual();
         let alarms = Rc::new(Alarms::new(clock.clone()));
         let ids = ConnectionIds::new(0);
-        let mailbox = || Mailbox::new(ids.next(), TenantId::UNNAMED, Bounds { bytes: 1, messages: 1 });
+        let bounds = Bounds { bytes: 1, messages: 1, slow: SlowPolicy::Close };
+        let mailbox = || Mailbox::new(ids.next(), TenantId::UNNAMED, bounds);
         let (ann, bob, cy) = (mailbox(), mailbox(), mailbox());
         let local = tokio::task::LocalSet::new();
         local.spawn_local({

@@ -5,7 +5,6 @@
 //! Invariants: disconnect is told exactly once, with the frame that ended the connection, after its rooms were left;
 //! from the commit of a close on no message is delivered.
 
-use std::collections::VecDeque;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,9 +17,10 @@ use super::worker::Worker;
 use crate::chain::{Chain, Ended, Faulted, Passed, Verdict, Whom};
 use crate::clock::Moment;
 use crate::event::{Effect, Interface, Joined, Kept, Notice, Replay, Subject};
-use crate::hub::commit::{Asked, Commit, Spot};
+use crate::hub::commit::{Commit, Joins, Spot};
 use crate::hub::mailbox::{Mailbox, Outgoing};
 use crate::message::{CloseFrame, Control, Message, close};
+use crate::store::Lost;
 
 /// An accepted connection.
 pub struct Connection {
@@ -30,9 +30,7 @@ pub struct Connection {
     kept: Kept,
     passed: Passed,
     /// Joins with a replay that the plugins that asked are still to be told of.
-    joined: VecDeque<Asked>,
-    /// Where what the present event sends to its own connection goes.
-    spot: Spot,
+    joins: Joins,
     deadlines: Deadlines,
     /// When the worker rings it next.
     alarm: Option<Moment>,
@@ -60,20 +58,19 @@ impl Connection {
         metrics.accepted.inc();
         metrics.connections.inc();
         let deadlines = Deadlines::new(worker.limits(), chain.route().idle);
-        let (joined, alarm, controls) = Default::default();
-        let spot = Spot::End;
-        let connection = Self { worker, chain, mailbox, kept, passed, joined, spot, deadlines, alarm, controls };
+        let (joins, alarm, controls) = Default::default();
+        let connection = Self { worker, chain, mailbox, kept, passed, joins, deadlines, alarm, controls };
         for room in connection.implicit_rooms() {
             connection.worker.local.join(&connection.mailbox, &room, Replay::Nothing);
         }
         connection
     }
 
-    /// Carries out what the handshake asked for.
-    pub async fn commit(&mut self, effects: Vec<Effect>) {
-        let (local, own, spot) = (&self.worker.local, &self.mailbox, self.spot);
-        let joined = Commit { local, own, kept: &mut self.kept, spot }.run(effects).await;
-        self.joined.extend(joined);
+    /// Carries out what an event asked for. Closes the connection, as after a fault, where its writes were lost.
+    pub async fn commit(&mut self, effects: Vec<Effect>) -> Result<(), Lost> {
+        let (local, own, kept, joins) = (&self.worker.local, &self.mailbox, &mut self.kept, &mut self.joins);
+        let carried_out = Commit { local, own, kept, joins }.run(effects).await;
+        carried_out.inspect_err(|Lost| self.mailbox.close(close::INTERNAL))
     }
 
     /// Serves the connection to its end.
@@ -93,7 +90,7 @@ impl Connection {
 
     async fn serve(&mut self, socket: &mut Socket) -> End {
         loop {
-            while let Some((position, joined)) = self.joined.pop_front() {
+            while let Some((position, joined)) = self.joins.told.pop_front() {
                 Box::pin(self.joined(socket, position, joined)).await;
             }
             self.arm(socket);
@@ -145,9 +142,9 @@ impl Connection {
 
     /// Tells the plugin that joined with a replay how that went. What it sends lies ahead of what is live.
     async fn joined(&mut self, socket: &mut Socket, position: usize, joined: Joined) {
-        self.spot = Spot::Mark;
+        self.joins.spot = Spot::Mark;
         self.notice(socket, &Notice::Joined(joined), Whom::At(position)).await;
-        self.spot = Spot::End;
+        self.joins.spot = Spot::End;
         self.mailbox.release();
         // A plugin that answers by joining again and again keeps only its own connection busy.
         tokio::task::yield_now().await;
@@ -252,19 +249,21 @@ impl Connection {
     ) -> Option<T> {
         let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
         let kept = std::mem::take(&mut self.kept);
-        let event = pin!(async { self.settle(run(&chain, subject, kept).await).await });
-        let outcome = socket.during(&mailbox, &chain, event).await;
-        if mailbox.is_half_full() && chain.exports(Interface::FlowEvents) {
-            mailbox.await_drain();
-        }
-        outcome
+        let event = pin!(async {
+            let ended = run(&chain, subject, kept).await;
+            if chain.exports(Interface::FlowEvents) && self.mailbox.would_be_half_full(subject.queued, &ended.effects) {
+                self.mailbox.await_drain();
+            }
+            self.settle(ended).await
+        });
+        socket.during(&mailbox, &chain, event).await
     }
 
     /// Takes back what was lent to the event and commits what it asked for; after a fault the connection is closed.
     async fn settle<T>(&mut self, ended: Ended<T>) -> Option<T> {
         self.kept = ended.kept;
         if !ended.effects.is_empty() {
-            self.commit(ended.effects).await;
+            self.commit(ended.effects).await.ok()?;
         }
         match ended.outcome {
             Ok(outcome) => Some(outcome),
@@ -281,8 +280,8 @@ impl Connection {
         let kept = std::mem::take(&mut self.kept);
         let ended = self.chain.clone().judge(self.subject(), kept, faulted).await;
         self.kept = ended.kept;
-        self.commit(ended.effects).await;
-        ended.outcome.ok().flatten().unwrap_or(close::INTERNAL)
+        let committed = self.commit(ended.effects).await.ok();
+        committed.and(ended.outcome.ok().flatten()).unwrap_or(close::INTERNAL)
     }
 
     fn broken(&self, frame: CloseFrame) -> End {
@@ -337,7 +336,8 @@ impl Connection {
         let kept = std::mem::take(&mut self.kept);
         let ended = self.chain.clone().disconnect(self.subject(), kept, frame, self.passed).await;
         self.kept = ended.kept;
-        self.commit(ended.effects).await;
+        // Nobody is left to hear that it failed.
+        let _ = self.commit(ended.effects).await;
         self.worker.metrics().connections.dec();
     }
 

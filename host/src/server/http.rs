@@ -5,6 +5,7 @@
 //! Invariant: a request head is bounded in size, count of headers and time before anything else happens.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::{Request, Response};
@@ -13,11 +14,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::head::asks_for_websocket;
 use super::refusal::{Body, Refusal};
 use super::worker::{Load, Worker};
-use super::{files, upgrade};
+use super::{files, peer, upgrade};
 use crate::path;
 
 /// The most bytes of a head; hyper accepts no smaller bound.
@@ -27,12 +29,13 @@ const MAX_HEADERS: usize = 100;
 
 /// Serves a socket until it is closed or becomes a WebSocket.
 pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) {
-    let Ok(stream) = TcpStream::from_std(socket) else { return };
-    let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
-    let service = service_fn(|request| answer(worker.clone(), request, peer.clone(), &load));
+    let Ok(mut stream) = TcpStream::from_std(socket) else { return };
+    let begun = Instant::now();
+    let Some(peer) = peer::of_socket(&worker, &mut stream).await else { return };
+    let service = service_fn(|request| answer(worker.clone(), request, peer, &load));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(worker.limits().head())
+        .header_read_timeout(worker.limits().head().saturating_sub(begun.elapsed()))
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS);
     // Boxed, so that the task of a WebSocket is not as large as hyper's.
@@ -54,7 +57,7 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) 
 async fn answer(
     worker: Rc<Worker>,
     request: Request<Incoming>,
-    peer: String,
+    peer: SocketAddr,
     load: &Load,
 ) -> Result<Response<Body>, Infallible> {
     let answered = route(&worker, request, peer, load).await;
@@ -67,7 +70,7 @@ async fn answer(
 async fn route(
     worker: &Rc<Worker>,
     request: Request<Incoming>,
-    peer: String,
+    peer: SocketAddr,
     load: &Load,
 ) -> Result<Response<Body>, Refusal> {
     let shared = worker.shared();
@@ -80,5 +83,6 @@ async fn route(
         };
     }
     let (route, params) = shared.routes.find(&path).ok_or(Refusal::NotFound)?;
+    let peer = peer::of_request(&shared.proxies, peer, request.headers()).to_string();
     upgrade::open(worker, request, upgrade::Target { route, path: &path, params, peer }, load.share()).await
 }

@@ -1,7 +1,7 @@
 //! Refusals: every HTTP answer that is not a WebSocket or a file, in one table.
 //!
 //! A body names what the client did wrong in a few words and nothing of the inside.
-//! Invariant: each refusal has one status and one text.
+//! Invariant: each refusal has one status and one text, the status of a full route being the configuration's.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
@@ -34,6 +34,8 @@ pub enum Refusal {
     WrongMethod,
     /// The Origin is not allowed.
     ForeignOrigin,
+    /// The route has as many connections as it may; the status is configured.
+    Full(StatusCode),
     /// A guest faulted.
     Fault,
     /// The server takes no more connections.
@@ -47,6 +49,7 @@ impl Refusal {
             Self::NotAnUpgrade | Self::WrongVersion => StatusCode::UPGRADE_REQUIRED,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::Full(status) => status,
             Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadPath | Self::BadHost | Self::BadKey | Self::BadSubprotocol | Self::HasBody => {
@@ -67,6 +70,7 @@ impl Refusal {
             Self::HasBody => "an upgrade request has no body\n",
             Self::WrongMethod => "only GET and HEAD are allowed\n",
             Self::ForeignOrigin => "this Origin is not allowed\n",
+            Self::Full(_) => "there is no room for one more connection\n",
             Self::Fault => "internal error\n",
             Self::Draining => "the server is stopping\n",
         }
@@ -81,7 +85,7 @@ impl Refusal {
         match self {
             Self::NotAnUpgrade => UPGRADES,
             Self::WrongVersion => VERSION,
-            Self::Draining => LATER,
+            Self::Draining | Self::Full(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => LATER,
             Self::WrongMethod => ALLOW,
             _ => &[],
         }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -74,6 +75,9 @@ pub struct Socket {
     /// What was read while an event was running: one thing, then no more is read.
     held_in: Option<Happening>,
     told_stuck: bool,
+    /// Set while the peer takes nothing; counted among all such peers.
+    blocked: bool,
+    blocked_peers: Gauge,
     messages_out: Counter,
     clock: Clock,
     signs: Signs,
@@ -101,6 +105,8 @@ impl Socket {
             held_out: None,
             held_in: None,
             told_stuck: false,
+            blocked: false,
+            blocked_peers: abilities.metrics.blocked_peers.clone(),
             messages_out: abilities.metrics.messages_out.clone(),
             signs: Signs { heard: clock.now(), active: clock.now() },
             clock,
@@ -201,8 +207,8 @@ impl Socket {
                 Poll::Ready(Err(_)) => return Poll::Ready(Happening::Lost),
                 Poll::Pending => return self.poll_stuck(cx, mailbox),
             }
-            // A peer that is not read from, for all that waits, shows by reading that it lives.
-            self.heard |= !may_read(mailbox);
+            // A peer that reads slowly shows by reading that it lives: its answer to a ping may be long in coming.
+            self.heard |= self.unblock();
             let written = match ready!(mailbox.poll_next(cx)) {
                 item @ Outgoing::Message { reach, .. } if chain.filters_outbound(reach) => {
                     return Poll::Ready(Happening::Outgoing(item));
@@ -220,12 +226,24 @@ impl Socket {
 
     /// The peer does not read: says so once there is a close to wait for.
     fn poll_stuck(&mut self, cx: &Context<'_>, mailbox: &Mailbox) -> Poll<Happening> {
+        if !std::mem::replace(&mut self.blocked, true) {
+            self.blocked_peers.inc();
+        }
         mailbox.wake_at_next(cx);
         if mailbox.is_closing() && !self.told_stuck {
             self.told_stuck = true;
             return Poll::Ready(Happening::Stuck);
         }
         Poll::Pending
+    }
+
+    /// The peer takes something again; whether it did not before.
+    fn unblock(&mut self) -> bool {
+        let was_blocked = std::mem::take(&mut self.blocked);
+        if was_blocked {
+            self.blocked_peers.dec();
+        }
+        was_blocked
     }
 
     fn start(&mut self, frame: wire::Message) -> Result<(), Happening> {
@@ -242,11 +260,14 @@ impl Socket {
                 Some(Ok(wire::Message::Binary(bytes))) => Message::binary(bytes),
                 Some(Ok(wire::Message::Close(frame))) => return Poll::Ready(Happening::PeerClosed(lift(frame))),
                 // The library answers pings by itself, with its next write.
-                Some(Ok(control)) if chain.exports(Interface::ControlEvents) => match lift_control(control) {
-                    Some(control) => return Poll::Ready(Happening::Control(control)),
-                    None => continue,
+                Some(Ok(control)) => match lift_control(control) {
+                    Some(control) if chain.exports(Interface::ControlEvents) => {
+                        // The answer goes out before anything that a guest makes of it; a lost peer shows with the next read.
+                        self.unflushed = self.ws.poll_flush_unpin(cx).is_pending();
+                        return Poll::Ready(Happening::Control(control));
+                    }
+                    _ => continue,
                 },
-                Some(Ok(_)) => continue,
                 Some(Err(error)) => return Poll::Ready(broken(&error)),
                 None => return Poll::Ready(Happening::Lost),
             };
@@ -306,6 +327,12 @@ impl Socket {
         let _ = stream.shutdown().await;
         let mut discarded = [0; 1024];
         while matches!(stream.read(&mut discarded).await, Ok(read) if read > 0) {}
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.unblock();
     }
 }
 

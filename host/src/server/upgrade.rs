@@ -1,6 +1,6 @@
 //! The opening handshake: from a request for a WebSocket to an open connection, or to a refusal.
 //!
-//! The checks in order: head, Origin, then the guests, gates first. The handshake is one transaction: accepted, its
+//! The checks in order: head, Origin, capacity, then the guests, gates first. The handshake is one transaction: accepted, its
 //! effects are committed and then the 101 is written; refused, nothing happened but what on-disconnect asks for.
 //! Invariant: once a guest was asked, the handshake goes on to its end even if the client is gone meanwhile.
 
@@ -23,13 +23,16 @@ use super::refusal::{Body, Refusal};
 use super::socket::Socket;
 use super::worker::{Load, Worker};
 use crate::chain::{Admission, Chain, Connected};
+use crate::config::WhenFull;
 use crate::event::{Header, Kept, Subject};
 use crate::handshake::{Handshake, Parts};
-use crate::hub::commit::{Commit, Spot};
+use crate::hub::commit::{Commit, Joins, abandon};
 use crate::hub::mailbox::{Bounds, Mailbox};
 use crate::id::TenantId;
 use crate::message::{CloseFrame, close};
+use crate::routes::capacity::{Capacity, Slot};
 use crate::routes::{Captures, Route};
+use crate::store::Lost;
 
 /// The largest body of a guest's response.
 const MAX_BODY: usize = 64 * 1024;
@@ -67,7 +70,14 @@ struct Opening {
     mailbox: Rc<Mailbox>,
     upgrade: Upgrade,
     upgraded: OnUpgrade,
-    load: Load,
+    held: Held,
+}
+
+/// What a connection counts for, given back when its end is over.
+struct Held {
+    _load: Load,
+    /// None where the route has no limit.
+    _slot: Option<Slot>,
 }
 
 /// Answers a request for a WebSocket.
@@ -87,17 +97,42 @@ pub async fn open(
     if *worker.shared().stopping.borrow() {
         return Err(Refusal::Draining);
     }
+    let slot = match target.route.capacity.as_ref().map(Capacity::take).transpose() {
+        Ok(slot) => slot,
+        Err(when_full) => return full(worker, when_full, (&upgrade.key, upgraded), load),
+    };
+    let held = Held { _load: load, _slot: slot };
     let chain = worker.chain(target.route.index);
     let handshake = Arc::new(pack(&head, &target, &upgrade));
-    let mailbox = Mailbox::new(worker.ids.next(), TenantId::UNNAMED, bounds(worker));
-    let opening = Opening { worker: worker.clone(), chain, mailbox, upgrade, upgraded, load };
+    let mailbox = Mailbox::new(worker.ids.next(), TenantId::UNNAMED, bounds(worker, target.route));
+    let opening = Opening { worker: worker.clone(), chain, mailbox, upgrade, upgraded, held };
     // A task of its own: hyper drops this future when the client goes away, and a gate that passed must hear of it.
     tokio::task::spawn_local(opening.run(handshake)).await.unwrap_or(Err(Refusal::Fault))
 }
 
-fn bounds(worker: &Worker) -> Bounds {
+/// Turns away one connection too many, with a WebSocket that is opened only for that where the route wants it so.
+fn full(
+    worker: &Rc<Worker>,
+    when_full: &WhenFull,
+    (key, upgraded): (&str, OnUpgrade),
+    load: Load,
+) -> Result<Response<Body>, Refusal> {
+    worker.metrics().refused_capacity.inc();
+    let frame = match when_full {
+        WhenFull::Respond(status) => return Err(Refusal::Full(*status)),
+        WhenFull::Close(frame) => frame.clone(),
+    };
+    let response = switching(key, None).map_err(|_| Refusal::Fault)?;
+    // Refusals by a status are counted where they are answered.
+    worker.metrics().refused.inc();
+    let held = Held { _load: load, _slot: None };
+    tokio::task::spawn_local(close_at_once(worker.clone(), upgraded, frame, held));
+    Ok(response)
+}
+
+fn bounds(worker: &Worker, route: &Route) -> Bounds {
     let limits = worker.limits();
-    Bounds { bytes: limits.mailbox_bytes, messages: limits.mailbox_messages }
+    Bounds { bytes: limits.mailbox_bytes, messages: limits.mailbox_messages, slow: route.slow }
 }
 
 /// Copies the head into one allocation, so that hyper's buffer can go.
@@ -127,9 +162,10 @@ impl Opening {
                 Ok(response)
             }
             Ok(response) => {
+                let worker = self.worker.clone();
+                self.refuse(connected).await.map_err(|Lost| Refusal::Fault)?;
                 // Refusals of the host are counted where they are answered.
-                self.worker.metrics().refused.inc();
-                self.refuse(connected).await;
+                worker.metrics().refused.inc();
                 Ok(response)
             }
             Err(reason) => {
@@ -137,7 +173,7 @@ impl Opening {
                     self.report(&plugin, &reason);
                 }
                 let passed = connected.passed.gates();
-                self.refuse(Connected { admission: Admission::Fault, passed, ..connected }).await;
+                let _ = self.refuse(Connected { admission: Admission::Fault, passed, ..connected }).await;
                 Err(Refusal::Fault)
             }
         }
@@ -180,10 +216,11 @@ impl Opening {
         let Connected { kept, effects, passed, .. } = connected;
         let worker = self.worker.clone();
         let mut connection = Connection::open(self.worker, self.chain, self.mailbox, (kept, passed));
-        connection.commit(effects).await;
-        let (upgraded, load) = (self.upgraded, self.load);
+        // Where that fails, the connection is closed as soon as it is open.
+        let _ = connection.commit(effects).await;
+        let (upgraded, held) = (self.upgraded, self.held);
         tokio::task::spawn_local(async move {
-            let _load = load;
+            let _held = held;
             match socket(&worker, upgraded).await {
                 Some(socket) => connection.run(socket).await,
                 None => connection.lost().await,
@@ -191,10 +228,12 @@ impl Opening {
         });
     }
 
-    /// Tells the gates that passed, and closes a WebSocket that is opened only for that.
-    async fn refuse(self, connected: Connected) {
-        let Connected { admission, kept, passed, .. } = connected;
+    /// Takes back what was asked for, tells the gates that passed, and closes a WebSocket that is opened only for that.
+    async fn refuse(self, connected: Connected) -> Result<(), Lost> {
+        let Connected { admission, kept, passed, effects, .. } = connected;
+        let answers = abandon(effects).await;
         let frame = match admission {
+            _ if answers.is_err() => close::LOST,
             Admission::Close(frame) => frame,
             Admission::Fault => close::LOST,
             _ => close::REFUSED,
@@ -202,15 +241,19 @@ impl Opening {
         let ended = self.chain.disconnect(self.subject(), kept, &frame, passed).await;
         let mut kept = ended.kept;
         self.mailbox.shut();
-        let (local, own, spot) = (&self.worker.local, &self.mailbox, Spot::End);
-        Commit { local, own, kept: &mut kept, spot }.run(ended.effects).await;
+        let (local, own, joins) = (&self.worker.local, &self.mailbox, &mut Joins::default());
+        // Nobody is left to hear that it failed.
+        let _ = Commit { local, own, kept: &mut kept, joins }.run(ended.effects).await;
         if close::may_send(frame.code) {
-            tokio::task::spawn_local(close_at_once(self.worker, self.upgraded, frame, self.load));
+            // Its slot is free from here on: what is left is to tell the client.
+            let held = Held { _slot: None, ..self.held };
+            tokio::task::spawn_local(close_at_once(self.worker, self.upgraded, frame, held));
         }
+        answers
     }
 }
 
-async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFrame, _load: Load) {
+async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFrame, _held: Held) {
     let Some(socket) = socket(&worker, upgraded).await else { return };
     let closing = tokio::time::timeout(worker.limits().close(), socket.close(&frame));
     if closing.await.is_err() {

@@ -19,6 +19,7 @@ use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::engine::Abilities;
 use crate::engine::pool::Pool;
+use crate::engine::ticker::Activity;
 use crate::hub::inbox::Received;
 use crate::hub::local::LocalHub;
 use crate::id::{ConnectionIds, WorkerIndex};
@@ -26,10 +27,11 @@ use crate::limits::Limits;
 use crate::message::close;
 use crate::metrics::Metrics;
 use crate::routes::RouteIndex;
+use crate::services::Services;
 
 /// How many accepted sockets may wait for a worker.
 const HANDED: usize = 1024;
-/// How often instances of generations that are gone, and kept messages whose time is over, are looked for.
+/// How often what is over is looked for: instances of generations that are gone, values, and kept messages.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a worker that drains looks whether all its sockets are gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
@@ -37,7 +39,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// What the tasks of one worker share.
 pub struct Worker {
     /// Its side of the hub.
-    pub local: LocalHub,
+    pub local: Rc<LocalHub>,
     /// Names for its connections.
     pub ids: ConnectionIds,
     /// When its connections are to be woken.
@@ -46,6 +48,7 @@ pub struct Worker {
     /// By route.
     chains: Vec<Rc<Chain>>,
     pools: Vec<Rc<Pool>>,
+    activity: Rc<Activity>,
     load: Arc<AtomicUsize>,
 }
 
@@ -107,13 +110,14 @@ impl Worker {
     fn new(shared: Arc<Shared>, index: WorkerIndex, inbox: Received, load: Arc<AtomicUsize>) -> Self {
         let engine = shared.registry.engine();
         let activity = Rc::new(engine.ticker().activity());
-        let local = LocalHub::new(engine.abilities().hub.clone(), index, engine.abilities().metrics.clone(), inbox);
+        let abilities = engine.abilities();
+        let local = LocalHub::new(abilities.hub.clone(), index, abilities.metrics.clone(), inbox);
         let plugins = shared.registry.plugins();
         let pools: Vec<_> =
             plugins.map(|plugin| Rc::new(Pool::new(plugin.clone(), engine.clone(), activity.clone()))).collect();
         let chains = chains(&shared, &pools);
-        let alarms = Alarms::new(engine.abilities().clock.clone());
-        Self { local, ids: ConnectionIds::new(index), alarms, shared, chains, pools, load }
+        let (ids, alarms) = (ConnectionIds::new(index), Alarms::new(abilities.clock.clone()));
+        Self { local: Rc::new(local), ids, alarms, shared, chains, pools, activity, load }
     }
 
     /// Serves until the order to stop came and all connections are gone, or the time for that is over.
@@ -121,14 +125,30 @@ impl Worker {
         let mail = tokio::task::spawn_local(self.clone().deliver());
         let alarms = tokio::task::spawn_local(self.clone().ring());
         let sweep = tokio::task::spawn_local(self.clone().sweep());
+        let sweep_shared = tokio::task::spawn_local(self.clone().sweep_shared());
+        let services = self.start_services().await;
         tokio::select! {
             () = self.take(sockets) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
         self.drain().await;
+        if let Some(services) = services {
+            services.stop().await;
+        }
         mail.abort();
         alarms.abort();
         sweep.abort();
+        sweep_shared.abort();
+    }
+
+    /// The first worker has them all; once they were told to start, the server accepts.
+    async fn start_services(&self) -> Option<Services> {
+        if self.local.worker() != 0 {
+            return None;
+        }
+        let services = Services::start(&self.shared.registry, &self.local, &self.activity).await;
+        self.shared.serving.send_replace(true);
+        Some(services)
     }
 
     async fn take(self: &Rc<Self>, mut sockets: mpsc::Receiver<std::net::TcpStream>) {
@@ -148,11 +168,17 @@ impl Worker {
 
     async fn sweep(self: Rc<Self>) {
         loop {
-            self.clock().sleep(SWEEP).await;
+            tokio::time::sleep(SWEEP).await;
             self.pools.iter().for_each(|pool| pool.sweep());
-            if self.local.worker() == 0 {
-                self.local.hub().rooms().sweep();
-            }
+        }
+    }
+
+    /// What all workers share is swept by one for all, in the server's time.
+    async fn sweep_shared(self: Rc<Self>) {
+        while self.local.worker() == 0 {
+            self.clock().sleep(SWEEP).await;
+            self.abilities().store.sweep();
+            self.local.hub().rooms().sweep();
         }
     }
 

@@ -16,7 +16,7 @@ impl Gate for Judge {
 impl FaultEvents for Judge {
     fn fault(&self, connection: &Connection, plugin: &str, kind: &str) -> Option<Close> {
         log::info(format_args!("{plugin} faulted: {kind}"));
-        script::command(connection, &config::get("do")?);
+        config::get("do").iter().for_each(|line| script::command(connection, line));
         config::get("fault").map(|words| script::close(&words))
     }
 }

@@ -30,6 +30,7 @@ fn shown(request: &Request) -> Value {
         "headers": request.headers().collect::<Vec<_>>(),
         "cookies": request.cookies().collect::<Vec<_>>(),
         "subprotocols": request.subprotocols(),
+        "peer": request.peer(),
         "host": request.detail("host"),
         "route": request.detail("route"),
     })

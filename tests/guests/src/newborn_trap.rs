@@ -1,6 +1,6 @@
-//! A build that starts well and traps in its first event, whichever that is.
+//! A build that starts well and traps in its first event, whichever that is; a message after it added to a counter.
 
-use switchboard_sdk::{Accept, Close, Connection, Handler, Message, Refusal, Request, export};
+use switchboard_sdk::{Accept, Close, Connection, Handler, Message, Refusal, Request, export, store};
 
 #[derive(Default)]
 struct NewbornTrap;
@@ -13,6 +13,7 @@ impl Handler for NewbornTrap {
     }
 
     fn message(&self, _: &Connection, _: Message, _: &mut ()) -> Result<(), Close> {
+        store::increment("seats", 1000, None)?;
         panic!("the first event is too much")
     }
 }

@@ -51,6 +51,7 @@ impl TimerEvents for Sentinel {
     type State = Stream;
 
     fn timer(&self, connection: &Connection, token: u32, _: &mut Stream) -> Result<(), Close> {
+        log::info(format_args!("timer {token}"));
         Ok(connection.send_text(format!("timer {token}"))?)
     }
 }

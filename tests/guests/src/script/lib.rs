@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use switchboard_sdk::room::{Entry, Replay, Room};
-use switchboard_sdk::{Close, Connection, Failure, Message, flow, log, timer};
+use switchboard_sdk::{Close, Connection, Failure, Message, flow, log, store, timer};
 
 /// Runs each line of a script.
 pub fn run(connection: &Connection, script: &str) {
@@ -61,6 +61,9 @@ fn ask(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
         "await" => await_room(rest),
         "set" => connection.set_state(split(rest).0, split(rest).1),
         "get" => get(connection, rest),
+        "store-get" => store_get(connection, rest),
+        "store-set" | "store-set-for" | "store-set-bytes" | "store-remove" => store_write(verb, rest),
+        "increment" | "increment-for" => increment(connection, verb, rest),
         "repeat" => repeat(connection, rest),
         "pong" => connection.pong(rest.as_bytes()),
         "timer" => set_timer(connection, rest),
@@ -122,6 +125,36 @@ fn members(connection: &Connection, room: &str) -> Result<(), Failure> {
 fn get(connection: &Connection, key: &str) -> Result<(), Failure> {
     let value: Option<String> = connection.state(key)?;
     say(connection, value.map_or_else(|| format!("{key} is not set"), |value| format!("{key} is {value}")))
+}
+
+fn store_get(connection: &Connection, key: &str) -> Result<(), Failure> {
+    let value = store::get(key)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    say(connection, value.map_or_else(|| format!("{key} is not set"), |value| format!("{key} is {value}")))
+}
+
+fn store_write(verb: &str, rest: &str) -> Result<(), Failure> {
+    let (ttl, rest) = time_to_live(verb, rest);
+    let (key, value) = split(rest);
+    match verb {
+        "store-remove" => store::remove(key),
+        "store-set-bytes" => store::set(key, &vec![b'x'; number(value)], None),
+        _ => store::set(key, value.as_bytes(), ttl),
+    }
+}
+
+fn increment(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
+    let (ttl, rest) = time_to_live(verb, rest);
+    let (key, by) = split(rest);
+    say(connection, format!("{key} is {}", store::increment(key, number(by), ttl)?))
+}
+
+/// The first word, in milliseconds, of commands that take it.
+fn time_to_live<'a>(verb: &str, rest: &'a str) -> (Option<Duration>, &'a str) {
+    if !verb.ends_with("-for") {
+        return (None, rest);
+    }
+    let (ms, rest) = split(rest);
+    (Some(Duration::from_millis(number(ms))), rest)
 }
 
 /// Also to the log, for an event whose connection hears nothing any more.

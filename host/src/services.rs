@@ -1,0 +1,217 @@
+//! Services: plugins that run by themselves, once for the server.
+//!
+//! Each has a task on the first worker, which calls `start`, then `tick` as often as the service asks for, and `stop` when
+//! the server stops or another generation takes over. What a call asks for is committed like any event's.
+//! Invariant: of each service one generation runs at a time; the old one has been told to stop before the new one starts.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::config::SlowPolicy;
+use crate::engine::fault::Fault;
+use crate::engine::generation::Generation;
+use crate::engine::instance::Instance;
+use crate::engine::plugin::Plugin;
+use crate::engine::registry::Registry;
+use crate::engine::ticker::Activity;
+use crate::event::{Call, Event, Interface, Kept, Reply, Scope, Subject};
+use crate::hub::commit::{Commit, Joins};
+use crate::hub::local::LocalHub;
+use crate::hub::mailbox::{Bounds, Mailbox};
+use crate::id::{ConnectionId, TenantId};
+use crate::transaction::Transaction;
+
+/// The pause after the first failure; each further one doubles it.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// All services of a server.
+pub struct Services {
+    runners: Vec<JoinHandle<()>>,
+    stopping: watch::Sender<bool>,
+}
+
+/// One plugin that is, or may become, a service.
+struct Runner {
+    plugin: Arc<Plugin>,
+    registry: Arc<Registry>,
+    local: Rc<LocalHub>,
+    activity: Rc<Activity>,
+    /// Stands for the connection that a service does not have: what it sends to itself falls away.
+    nobody: Rc<Mailbox>,
+    instance: Option<Box<Instance>>,
+}
+
+/// Why a generation's time as a service is over.
+enum End {
+    /// The server stops.
+    Stopping,
+    /// Another generation is to take over.
+    Replaced,
+    /// It could not start, or it faulted.
+    Failed,
+}
+
+impl Services {
+    /// Starts the services of all plugins. Returns when each was told to start, whatever came of it.
+    pub async fn start(registry: &Arc<Registry>, local: &Rc<LocalHub>, activity: &Rc<Activity>) -> Self {
+        let (stopping, _) = watch::channel(false);
+        let (mut runners, mut started) = (Vec::new(), Vec::new());
+        for plugin in registry.plugins() {
+            let runner = Runner::new(plugin.clone(), registry.clone(), local.clone(), activity.clone());
+            let (tell, told) = oneshot::channel();
+            runners.push(tokio::task::spawn_local(runner.run(stopping.subscribe(), tell)));
+            started.push(told);
+        }
+        for told in started {
+            // One that ended without a word has nothing more to wait for either.
+            let _ = told.await;
+        }
+        Self { runners, stopping }
+    }
+
+    /// Has all services stop, and waits for it.
+    pub async fn stop(self) {
+        self.stopping.send_replace(true);
+        for runner in self.runners {
+            if runner.await.is_err() {
+                tracing::error!("a service's task panicked");
+            }
+        }
+    }
+}
+
+impl Runner {
+    fn new(plugin: Arc<Plugin>, registry: Arc<Registry>, local: Rc<LocalHub>, activity: Rc<Activity>) -> Self {
+        let bounds = Bounds { bytes: 0, messages: 0, slow: SlowPolicy::Close };
+        let nobody = Mailbox::new(ConnectionId::NONE, TenantId::UNNAMED, bounds);
+        nobody.shut();
+        Self { plugin, registry, local, activity, nobody, instance: None }
+    }
+
+    async fn run(mut self, mut stopping: watch::Receiver<bool>, started: oneshot::Sender<()>) {
+        let mut changes = self.plugin.changes();
+        let (mut pause, mut started) = (FIRST_PAUSE, Some(started));
+        loop {
+            changes.mark_unchanged();
+            let generation = self.plugin.current().clone();
+            let end = match generation.exports.has(Interface::Service) {
+                true => self.live(&generation, (&mut changes, &mut stopping), (&mut pause, &mut started)).await,
+                false => End::Replaced,
+            };
+            self.retire();
+            started.take();
+            match end {
+                End::Stopping => return,
+                // What is no service may become one.
+                End::Replaced if !generation.exports.has(Interface::Service) => tokio::select! {
+                    _ = changes.changed() => {}
+                    _ = stopping.wait_for(|stopping| *stopping) => return,
+                },
+                End::Replaced => {}
+                End::Failed => {
+                    let (name, again) = (self.plugin.name(), self.clock().now() + pause);
+                    tracing::warn!(plugin = %name, pause_ms = pause.as_millis() as u64, "the service is started again");
+                    tokio::select! {
+                        () = self.clock().sleep_until(again) => {}
+                        _ = changes.changed() => {}
+                        _ = stopping.wait_for(|stopping| *stopping) => return,
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// One generation, from its start to its stop or its failure.
+    async fn live(
+        &mut self,
+        generation: &Arc<Generation>,
+        (changes, stopping): (&mut watch::Receiver<u64>, &mut watch::Receiver<bool>),
+        (pause, started): (&mut Duration, &mut Option<oneshot::Sender<()>>),
+    ) -> End {
+        match self.call(generation, Call::Start).await {
+            Some(Reply::Failed(reason)) => {
+                tracing::error!(plugin = %self.plugin.name(), "the service could not start: {reason}");
+                return End::Failed;
+            }
+            Some(_) => drop(started.take()),
+            None => return End::Failed,
+        }
+        let clock = self.clock().clone();
+        loop {
+            // Counted from the beginning of a tick, so that one which takes a while does not make all later ones late.
+            let began = clock.now();
+            let Some(Reply::Again(after)) = self.call(generation, Call::Tick).await else { return End::Failed };
+            *pause = FIRST_PAUSE;
+            let end = tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stopping| *stopping) => End::Stopping,
+                _ = changes.changed() => End::Replaced,
+                () = clock.sleep_until(began + Duration::from_millis(after.max(1).into())) => continue,
+            };
+            self.call(generation, Call::Stop).await;
+            return end;
+        }
+    }
+
+    /// Tells the service something, and carries out what it asks for; none where it faulted.
+    async fn call(&mut self, generation: &Arc<Generation>, call: Call) -> Option<Reply> {
+        self.activity.begin();
+        let outcome = self.tell(generation, call).await;
+        self.activity.end();
+        outcome
+    }
+
+    async fn tell(&mut self, generation: &Arc<Generation>, call: Call) -> Option<Reply> {
+        let engine = self.registry.engine().clone();
+        let mut instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => match Instance::create(&engine, generation).await {
+                Ok(instance) => instance,
+                Err(fault) => return self.faulted(&fault),
+            },
+        };
+        let subject = Subject { connection: ConnectionId::NONE, tenant: TenantId::UNNAMED, queued: 0 };
+        let scope = Scope { plugin: self.plugin.name().clone(), interface: Interface::Service, position: 0 };
+        let transaction = Transaction::new(subject, Kept { gone: true, ..Kept::default() }, scope);
+        let (transaction, reply) = instance.call(transaction, Event::Service(call)).await;
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(fault) => return self.faulted(&fault),
+        };
+        if engine.reuses() {
+            self.instance = Some(instance);
+        }
+        let (mut kept, effects) = transaction.settle();
+        let (local, own, kept, joins) = (&self.local, &self.nobody, &mut kept, &mut Joins::default());
+        let committed = Commit { local, own, kept, joins }.run(effects).await;
+        if committed.is_err() {
+            engine.abilities().metrics.service_faults.inc();
+        }
+        committed.ok().map(|()| reply)
+    }
+
+    fn faulted(&self, fault: &Fault) -> Option<Reply> {
+        fault.report(ConnectionId::NONE, &self.registry.engine().abilities().metrics);
+        self.registry.engine().abilities().metrics.service_faults.inc();
+        // Where the generation was new, the one before is current again and is started next.
+        self.registry.fall_back(fault);
+        None
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.registry.engine().abilities().clock
+    }
+
+    /// The next generation gets an instance of its own.
+    fn retire(&mut self) {
+        self.instance = None;
+    }
+}

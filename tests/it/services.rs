@@ -1,0 +1,131 @@
+//! Services: scenario T5, and what becomes of one that fails.
+//!
+//! Each call of the fixture is a line in the log, tagged with its generation; so the order of the log is the order of the
+//! calls.
+
+use std::time::Duration;
+
+use switchboard_harness::{Clock, Record, Reuse, Setup, TestServer};
+
+use crate::fixtures::setup;
+
+/// A service with this configuration, and a puppet on `/ws`.
+fn metronome(config: &str) -> Setup {
+    let toml = format!(
+        r#"
+        [plugins]
+        metronome = {{ path = "metronome.wasm", config = {{ {config} }} }}
+        puppet = {{ path = "puppet.wasm" }}
+
+        [[route]]
+        path = "/ws"
+        handler = "puppet"
+        "#
+    );
+    setup(&toml).clock(Clock::manual())
+}
+
+/// What the service was told so far, as `CALL GENERATION`.
+fn calls(server: &TestServer) -> Vec<String> {
+    let records = server.log().records().into_iter().filter(|record| record.field("plugin") == "metronome");
+    let calls = records.filter(Record::is_of_guest);
+    calls.map(|record| format!("{} {}", record.message, record.field("generation"))).collect()
+}
+
+async fn until_called(server: &TestServer, expected: &[&str]) {
+    server.until(&format!("{expected:?}"), |server| calls(server).len() >= expected.len()).await;
+    assert_eq!(calls(server), expected);
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[tokio::test]
+async fn t5_a_service_starts_before_the_first_accept_and_ticks_as_often_as_it_says() {
+    let server = metronome("tick = 'publish lobby tick', every = 500").start();
+    let mut ann = server.connect("/ws?do=join+lobby").await;
+    let told: Vec<_> = server.log().records().into_iter().map(|record| record.message).collect();
+    let at = |line: &str| told.iter().position(|message| message == line).expect("it was told");
+    assert!(at("start") < at("tick") && at("tick") < at("connect"), "{told:?}");
+    for _ in 0..5 {
+        server.advance(Duration::from_millis(500));
+        ann.expect_text("tick").await;
+    }
+    server.advance(Duration::from_millis(499));
+    ann.expect_nothing_more().await;
+}
+
+#[tokio::test]
+async fn t5_a_service_is_told_to_stop_after_the_connections_have_gone() {
+    let mut server = metronome("stop = 'count @all'").start();
+    let mut ann = server.connect("/ws").await;
+    let stopping = tokio::spawn(async move { ann.expect_close(1012, "server is restarting").await });
+    server.stop().await;
+    stopping.await.expect("the client is told");
+    let told: Vec<_> = server.log().records().into_iter().map(|record| record.message).collect();
+    let at = |line: &str| told.iter().position(|message| message.starts_with(line)).expect("it was told");
+    assert!(at("disconnect") < at("stop"), "{told:?}");
+    assert_eq!(told.iter().filter(|line| *line == "stop").count(), 1);
+    assert!(told.contains(&"@all has 0".to_owned()), "{told:?}");
+}
+
+#[tokio::test]
+async fn t5_one_generation_runs_at_a_time() {
+    for reuse in [Reuse::Always, Reuse::Never] {
+        let server = metronome("").reuse(reuse).start();
+        until_called(&server, &["start 1", "tick 1"]).await;
+        let component = std::fs::read(server.file("metronome")).expect("the component is there");
+        server.replace_with("metronome", &[&component[..], &[0, 5, 4], b"more"].concat());
+        server.reload("metronome").await.expect("it is the same code");
+        until_called(&server, &["start 1", "tick 1", "stop 1", "start 2", "tick 2"]).await;
+        server.advance(seconds(1));
+        until_called(&server, &["start 1", "tick 1", "stop 1", "start 2", "tick 2", "tick 2"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_start_is_tried_again_with_growing_pauses() {
+    let server = metronome("fail = 'no source'").start();
+    let mut ann = server.connect("/ws").await;
+    ann.send("send connections are served all the same").await;
+    ann.expect_text("connections are served all the same").await;
+    let mut expected = vec!["start 1"];
+    for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+        until_called(&server, &expected).await;
+        let reported = |server: &TestServer| {
+            let records = server.log().records();
+            records.iter().filter(|record| record.message == "the service is started again").count()
+        };
+        server.until("the pause has begun", |server| reported(server) == expected.len()).await;
+        server.advance(seconds(pause) - Duration::from_millis(1));
+        ann.send("send later").await;
+        ann.expect_text("later").await;
+        assert_eq!(calls(&server).len(), expected.len(), "not before {pause} s");
+        server.advance(Duration::from_millis(1));
+        expected.push("start 1");
+    }
+    server.logged(|record| record.message == "the service could not start: no source").await;
+}
+
+#[tokio::test]
+async fn a_service_that_faults_is_reported_and_started_again() {
+    let server = metronome("tick = 'publish lobby lost; trap in the service'").start();
+    let mut ann = server.connect("/ws?do=join+lobby").await;
+    let fault = server.logged(|record| record.message.starts_with("guest fault")).await;
+    assert_eq!((fault.field("plugin"), fault.field("event")), ("metronome", "tick"));
+    let again = server.logged(|record| record.message == "the service is started again").await;
+    assert_eq!(again.field("pause_ms"), "1000");
+    server.advance(seconds(1));
+    until_called(&server, &["start 1", "tick 1", "start 1", "tick 1"]).await;
+    server.until("that is counted as well", |server| server.metrics().service_faults.get() == 2).await;
+    ann.expect_nothing_more().await;
+}
+
+#[tokio::test]
+async fn a_service_has_no_connection_of_its_own() {
+    let server = metronome("tick = 'join lobby; set a b; send x; timer 1 1'").start();
+    for verb in ["join", "set", "timer"] {
+        server.logged(|record| record.message == format!("{verb}: invalid")).await;
+    }
+}
