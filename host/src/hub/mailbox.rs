@@ -4,20 +4,20 @@
 //! reference count within one worker, never between threads.
 //! Invariant: once a close is queued, nothing more is taken; so a close is always the last thing written.
 
+mod queue;
+
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use queue::{From, Load, Queue, Waiting};
 
 use super::history::Cursor;
 use crate::config::SlowPolicy;
 use crate::event::{Effect, Origin};
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Control, Message, close};
-
-/// Past this many slots an emptied queue gives its memory back.
-const SPARE_SLOTS: usize = 16;
 
 /// Something to be written to the connection.
 #[derive(Debug, Clone)]
@@ -52,40 +52,6 @@ impl Outgoing {
     }
 }
 
-/// What lies in a mailbox.
-#[derive(Debug)]
-enum Waiting {
-    Item(Outgoing),
-    /// What a room kept, for a connection that joined it; one message after the other is taken from it.
-    Replay(Cursor),
-    /// Where what the plugin sends as it hears of the join goes; nothing behind it is written before it was told.
-    Mark,
-}
-
-impl Waiting {
-    fn load(&self) -> Load {
-        match self {
-            Self::Item(item) => Load { bytes: item.size(), messages: 1 },
-            Self::Replay(cursor) => Load { bytes: cursor.bytes(), messages: cursor.messages() },
-            Self::Mark => Load::default(),
-        }
-    }
-
-    /// What is written next, and what is then left.
-    fn split(self) -> (Option<Outgoing>, Option<Self>) {
-        match self {
-            Self::Item(item) => (Some(item), None),
-            Self::Replay(cursor) => {
-                let room = cursor.room().clone();
-                let (message, place, rest) = cursor.advance();
-                let origin = Some(Origin { room, place: Some(place) });
-                (Some(Outgoing::Message { message, origin, reach: usize::MAX }), rest.map(Self::Replay))
-            }
-            Self::Mark => (None, Some(Self::Mark)),
-        }
-    }
-}
-
 /// How much others may queue: the slow-consumer policy begins above either.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -111,27 +77,6 @@ pub enum Offered {
         /// 1 where the new one found no room.
         newest: u64,
     },
-}
-
-/// Who queued something: its own event is bounded by its effects, others by the mailbox.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum From {
-    Own,
-    Others,
-}
-
-/// How many bytes and messages wait.
-#[derive(Default, Clone, Copy, Debug)]
-struct Load {
-    bytes: usize,
-    messages: usize,
-}
-
-#[derive(Default)]
-struct Queue {
-    items: VecDeque<(From, Waiting)>,
-    total: Load,
-    others: Load,
 }
 
 /// The mailbox and name of one connection.
@@ -182,22 +127,19 @@ impl Mailbox {
     /// Queues what the plugin sends as it hears of a join: before the first mark, and so behind that join's replay and
     /// before all live messages.
     pub fn put_at_mark(&self, item: Outgoing) {
-        let mark = self.queue.borrow().mark();
-        match mark {
-            Some(_) if self.closing.get() => {}
-            Some(index) => self.queue.borrow_mut().insert(index, Waiting::Item(item)),
-            None => self.put(item),
+        if self.closing.get() {
+            return;
         }
-        self.wake();
+        let without_mark = self.queue.borrow_mut().insert_at_mark(item);
+        match without_mark {
+            Some(item) => self.put(item),
+            None => self.wake(),
+        }
     }
 
     /// Takes the first mark away: the plugin was told.
     pub fn release(&self) {
-        let mut queue = self.queue.borrow_mut();
-        if let Some(index) = queue.mark() {
-            queue.items.remove(index);
-        }
-        drop(queue);
+        self.queue.borrow_mut().release();
         self.wake();
     }
 
@@ -255,11 +197,7 @@ impl Mailbox {
     /// Takes nothing more: the connection is gone. Gives the close that still waited, if one did.
     pub fn shut(&self) -> Option<CloseFrame> {
         self.closing.set(true);
-        let waiting = std::mem::take(&mut *self.queue.borrow_mut());
-        waiting.items.into_iter().find_map(|(_, waiting)| match waiting {
-            Waiting::Item(Outgoing::Close(frame)) => Some(frame),
-            _ => None,
-        })
+        self.queue.take().into_close()
     }
 
     /// Whether a close was queued, after which no message of the client is delivered.
@@ -327,7 +265,7 @@ impl Mailbox {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.queue.borrow().items.is_empty()
+        self.queue.borrow().is_empty()
     }
 
     /// The next item, or a wake-up once there is one. One task reads.
@@ -348,25 +286,11 @@ impl Mailbox {
 
     /// Takes what is left of a room's replay back: its member left.
     pub fn end_replay(&self, room: &Arc<str>) {
-        let mut queue = self.queue.borrow_mut();
-        let ends = |waiting: &Waiting| matches!(waiting, Waiting::Replay(cursor) if cursor.room() == room);
-        while let Some(index) = queue.items.iter().position(|(_, waiting)| ends(waiting)) {
-            queue.take(index);
-        }
+        self.queue.borrow_mut().end_replay(room);
     }
 
     fn pop(&self) -> Option<Outgoing> {
-        let mut queue = self.queue.borrow_mut();
-        let (from, waiting) = queue.take(0)?;
-        let (item, rest) = waiting.split();
-        if let Some(rest) = rest {
-            queue.count(from, rest.load());
-            queue.items.push_front((from, rest));
-        }
-        if queue.items.is_empty() && queue.items.capacity() > SPARE_SLOTS {
-            queue.items = VecDeque::new();
-        }
-        item
+        self.queue.borrow_mut().pop()
     }
 
     fn take_in(&self, from: From, waiting: Waiting) {
@@ -381,63 +305,6 @@ impl Mailbox {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
-    }
-}
-
-impl Queue {
-    fn push(&mut self, from: From, waiting: Waiting) {
-        self.count(from, waiting.load());
-        self.items.push_back((from, waiting));
-    }
-
-    fn insert(&mut self, index: usize, own: Waiting) {
-        self.count(From::Own, own.load());
-        self.items.insert(index, (From::Own, own));
-    }
-
-    fn take(&mut self, index: usize) -> Option<(From, Waiting)> {
-        let (from, waiting) = self.items.remove(index)?;
-        self.uncount(from, waiting.load());
-        Some((from, waiting))
-    }
-
-    /// Drops what others sent first, if there is such a message; what is no message, and its own traffic, stays.
-    fn drop_oldest(&mut self) -> bool {
-        let may_go = |(from, waiting): &(From, Waiting)| {
-            *from == From::Others && matches!(waiting, Waiting::Item(Outgoing::Message { .. }))
-        };
-        let oldest = self.items.iter().position(may_go);
-        oldest.is_some_and(|oldest| self.take(oldest).is_some())
-    }
-
-    fn mark(&self) -> Option<usize> {
-        self.items.iter().position(|(_, waiting)| matches!(waiting, Waiting::Mark))
-    }
-
-    fn count(&mut self, from: From, load: Load) {
-        self.total.add(load);
-        if from == From::Others {
-            self.others.add(load);
-        }
-    }
-
-    fn uncount(&mut self, from: From, load: Load) {
-        self.total.subtract(load);
-        if from == From::Others {
-            self.others.subtract(load);
-        }
-    }
-}
-
-impl Load {
-    fn add(&mut self, other: Self) {
-        self.bytes += other.bytes;
-        self.messages += other.messages;
-    }
-
-    fn subtract(&mut self, other: Self) {
-        self.bytes -= other.bytes;
-        self.messages -= other.messages;
     }
 }
 

@@ -1,20 +1,14 @@
 //! Chat rooms: a handler that tells everyone in a room who joins, what is said, and who leaves.
 //!
-//! A client connects with `?room=lobby&user=ann` and sends `{"type":"message","content":"hello"}`. All members get
-//! `{"type":"message","user":"ann","content":"hello","timestamp":1700000000000}`, the others `user_joined` and `user_left`
-//! with the same `user` and `timestamp` (milliseconds since the Unix epoch). `{"type":"presence"}` asks how many members there
-//! are, and the answer is `{"type":"presence","count":3}`. Other types are ignored.
+//! A client connects with `?room=lobby&user=ann` and says what [`Said`] can be; [`Told`] is what it is told. What is said goes to
+//! the host's room `chat/ROOM`, and who joins and leaves to `presence/ROOM`, so that a crowd that comes and goes does not push
+//! messages out of what the host keeps of the first (`[[room]]` in its configuration). A newcomer first gets the newest of them,
+//! oldest first. With `&since=` it is then told where in the room it is; it counts on, and comes back after a loss with
+//! `&since=PLACE` for what it missed.
 //!
-//! Messages go to the host's room `chat/ROOM`, and who joins and leaves to `presence/ROOM`, so that a crowd that comes and goes
-//! does not push messages out of what the host keeps of the first (`[[room]]` in its configuration). A newcomer first gets the
-//! newest of them, oldest first. One with `&since=` in its query is then told `{"type":"joined","place":"7-42","complete":true}`:
-//! where in the room it is now. Each message after it is one further, so a client that was cut off comes back with
-//! `&since=7-57` and gets what it missed; if some of that is no longer kept, it gets all that is, and `complete` is false. Where
-//! the host keeps nothing, `place` is null.
-//!
-//! Configuration: `rooms`, the names of the rooms that there are, with commas between them; without it, any name is a room.
-//! `replay`, how many messages a newcomer gets; 50 without it. A client without room or user is closed with 1008 "Missing
-//! parameters", one with another room with "Room not found", one with a place that is none with "Bad place".
+//! Configuration: `rooms`, the names of the rooms that there are, with commas between them, any without it; `replay`, how many
+//! messages a newcomer gets, 50 without it. A client without room or user is closed with 1008 "Missing parameters", one with
+//! another room with "Room not found", one with a place that is none with "Bad place".
 
 use std::time::SystemTime;
 
@@ -41,7 +35,8 @@ struct Seat {
     user: String,
 }
 
-/// What a client says.
+/// What a client says: `{"type":"message","content":"hello"}`, or `{"type":"presence"}` to ask how many members there are. Other
+/// types are ignored.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Said {
@@ -53,14 +48,21 @@ enum Said {
     SomethingElse,
 }
 
-/// What the members are told.
+/// What a client is told, for instance `{"type":"message","user":"ann","content":"hello","timestamp":1700000000000}`.
+/// Timestamps are milliseconds since the Unix epoch.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Told<'a> {
+    /// To the others.
     UserJoined { user: &'a str, timestamp: u64 },
+    /// To all, the one who said it included.
     Message { user: &'a str, content: &'a str, timestamp: u64 },
+    /// To the others.
     UserLeft { user: &'a str, timestamp: u64 },
+    /// To who asked.
     Presence { count: u32 },
+    /// To who gave a `since`, behind what was kept: where in the room it is, `"7-42"`. Each message after it is one further. Not
+    /// `complete` where something that it missed is no longer kept; null where the host keeps nothing.
     Joined { place: Option<String>, complete: bool },
 }
 
