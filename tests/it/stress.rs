@@ -18,6 +18,8 @@ use crate::fixtures::setup;
 const KEPT: usize = 200;
 /// Who writes; there are three workers.
 const WRITERS: usize = 6;
+/// The last message.
+const THE_END: &str = "the end";
 /// How many members do not read.
 const SLOW: u64 = 4;
 /// Publishes of one event.
@@ -74,6 +76,14 @@ impl Choices {
     }
 }
 
+/// What is kept of a message to be compared: a long one as its beginning and its length, for the sake of memory.
+fn brief(message: String) -> String {
+    match message.get(..32) {
+        Some(beginning) => format!("{beginning} {}", message.len()),
+        None => message,
+    }
+}
+
 /// The writers' progress, and that of the member that hears all.
 #[derive(Default)]
 struct Flood {
@@ -107,12 +117,9 @@ impl Flood {
     /// Hears all that is written, from the first message on.
     async fn hear(&self, mut client: Client) -> Vec<String> {
         let mut heard = Vec::new();
-        while !(self.over.load(Ordering::Relaxed) && heard.len() == self.written.load(Ordering::Relaxed)) {
-            heard.push(client.text().await);
+        while heard.last().is_none_or(|last| last != THE_END) {
+            heard.push(brief(client.text().await));
             self.heard.store(heard.len(), Ordering::Relaxed);
-            if self.over.load(Ordering::Relaxed) && heard.len() == self.written.load(Ordering::Relaxed) {
-                break;
-            }
         }
         client.expect_nothing_more().await;
         heard
@@ -122,10 +129,8 @@ impl Flood {
     async fn run(&self, server: &TestServer) {
         join_all((0..WRITERS).map(|name| self.write(server, name))).await;
         self.over.store(true, Ordering::Relaxed);
-        // One more, so that the one that hears all sees that it is over.
-        self.written.fetch_add(1, Ordering::Relaxed);
         let mut client = server.connect("/ws").await;
-        client.send("publish flood the end\nsend done").await;
+        client.send(&format!("publish flood {THE_END}\nsend done")).await;
         client.expect_text("done").await;
     }
 
@@ -172,11 +177,11 @@ impl Stay {
         while stay.joined.is_empty() {
             match client.text().await {
                 told if told.starts_with("joined ") => stay.joined = told,
-                message => stay.replay.push(message),
+                message => stay.replay.push(brief(message)),
             }
         }
-        while stay.live.len() < live && stay.live.last().is_none_or(|last| last != "the end") {
-            stay.live.push(client.text().await);
+        while stay.live.len() < live && stay.live.last().is_none_or(|last| last != THE_END) {
+            stay.live.push(brief(client.text().await));
         }
         stay
     }
@@ -275,7 +280,7 @@ async fn r8_members_come_and_go_in_a_flood_and_each_hears_all_of_its_stay_in_one
 /// So many messages, or fewer where the flood ends.
 async fn take(client: &mut Client, count: usize) -> Vec<String> {
     let mut taken: Vec<String> = Vec::new();
-    while taken.len() < count && taken.last().is_none_or(|last| last != "the end") {
+    while taken.len() < count && taken.last().is_none_or(|last| last != THE_END) {
         taken.push(client.text().await);
     }
     taken
@@ -298,7 +303,7 @@ async fn b3_members_that_do_not_read_are_closed_and_the_others_lose_nothing() {
     for mut client in slow {
         let mut read = 0;
         while let Received::Text(text) = client.receive().await {
-            assert_eq!(text, heard[read], "what it got before it was closed has no gap");
+            assert_eq!(brief(text), heard[read], "what it got before it was closed has no gap");
             read += 1;
         }
         assert!(read < heard.len());
