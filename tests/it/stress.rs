@@ -18,8 +18,10 @@ use crate::fixtures::setup;
 const KEPT: usize = 200;
 /// Who writes; there are three workers.
 const WRITERS: usize = 6;
-/// The last message.
+/// How the messages begin that tell whoever still listens that the flood is over.
 const THE_END: &str = "the end";
+/// The last message.
+const OVER: &str = "over";
 /// How many members do not read.
 const SLOW: u64 = 4;
 /// Publishes of one event.
@@ -94,6 +96,7 @@ struct Flood {
     written: AtomicUsize,
     heard: AtomicUsize,
     over: AtomicBool,
+    acted: AtomicBool,
 }
 
 impl Flood {
@@ -117,7 +120,7 @@ impl Flood {
     /// Hears all that is written, from the first message on.
     async fn hear(&self, mut client: Client) -> Vec<String> {
         let mut heard = Vec::new();
-        while heard.last().is_none_or(|last| last != THE_END) {
+        while heard.last().is_none_or(|last| last != OVER) {
             heard.push(brief(client.text().await));
             self.heard.store(heard.len(), Ordering::Relaxed);
         }
@@ -125,13 +128,20 @@ impl Flood {
         heard
     }
 
-    /// All writers at once, until the last has ended.
+    /// All writers at once, until the last has ended; then word of it until nobody acts any more.
     async fn run(&self, server: &TestServer) {
         join_all((0..WRITERS).map(|name| self.write(server, name))).await;
         self.over.store(true, Ordering::Relaxed);
         let mut client = server.connect("/ws").await;
-        client.send(&format!("publish flood {THE_END}\nsend done")).await;
-        client.expect_text("done").await;
+        for number in 0.. {
+            let last = self.acted.load(Ordering::Relaxed);
+            let told = if last { OVER.to_owned() } else { format!("{THE_END} {number}") };
+            client.send(&format!("publish flood {told}\nsend done")).await;
+            client.expect_text("done").await;
+            if last {
+                break;
+            }
+        }
     }
 
     /// Floods the room while `act` does what it likes again and again, being told the epoch of the room's memory; gives
@@ -154,6 +164,7 @@ impl Flood {
             while !self.over.load(Ordering::Relaxed) {
                 results.push(act(epoch).await);
             }
+            self.acted.store(true, Ordering::Relaxed);
             results
         };
         let (_, results) = join(self.run(server), acting).await;
@@ -180,7 +191,7 @@ impl Stay {
                 message => stay.replay.push(brief(message)),
             }
         }
-        while stay.live.len() < live && stay.live.last().is_none_or(|last| last != THE_END) {
+        while stay.live.len() < live && stay.live.last().is_none_or(|last| !last.starts_with(THE_END)) {
             stay.live.push(brief(client.text().await));
         }
         stay
@@ -280,7 +291,7 @@ async fn r8_members_come_and_go_in_a_flood_and_each_hears_all_of_its_stay_in_one
 /// So many messages, or fewer where the flood ends.
 async fn take(client: &mut Client, count: usize) -> Vec<String> {
     let mut taken: Vec<String> = Vec::new();
-    while taken.len() < count && taken.last().is_none_or(|last| last != THE_END) {
+    while taken.len() < count && taken.last().is_none_or(|last| !last.starts_with(THE_END)) {
         taken.push(client.text().await);
     }
     taken

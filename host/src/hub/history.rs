@@ -33,7 +33,7 @@ const PAGE_BYTES: usize = 1024 * 1024;
 pub struct Memory {
     rooms: Vec<RoomConfig>,
     clock: Clock,
-    /// The epoch of the next memory. Begins at the wall clock's microseconds, so that those of an earlier start of the
+    /// The epoch of the next room. Begins at the wall clock's microseconds, so that those of an earlier start of the
     /// server lie below it; 2^53 is reached in the year 2255.
     epochs: AtomicU64,
     bound: usize,
@@ -121,10 +121,14 @@ impl Memory {
         self.rooms.iter().any(|room| room.pattern.matches(name))
     }
 
+    /// Names the life of a room that begins.
+    pub fn begin_epoch(&self) -> u64 {
+        self.epochs.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// The memory of a room that begins; none where it keeps nothing.
-    pub fn begin(self: &Arc<Self>, key: &RoomKey) -> Option<History> {
+    pub fn begin(self: &Arc<Self>, key: &RoomKey, epoch: u64) -> Option<History> {
         let keep = self.rooms.iter().find(|room| room.pattern.matches(&key.name))?.keep;
-        let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).entry(key.tenant).or_default().clone();
         Some(History { memory: self.clone(), keep, epoch, window: VecDeque::new(), bytes: 0, total: 0, used })
     }
@@ -135,11 +139,6 @@ impl Memory {
 }
 
 impl History {
-    /// Which life of the room's memory this is.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
     /// Keeps the message that follows the newest. One that does not fit is counted, and the window begins anew behind it.
     pub fn push(&mut self, offset: u64, message: &Message) {
         self.expire();
@@ -302,7 +301,7 @@ mod tests {
             let limits = Limits { history_bytes: bound, ..Limits::default() };
             let memory = Memory::new(&rooms, &clock, &limits, &metrics);
             let key = RoomKey { tenant: TenantId::UNNAMED, name: ROOM.into() };
-            Self { history: memory.begin(&key).expect("it keeps"), clock, metrics, newest: 0 }
+            Self { history: memory.begin(&key, 7).expect("it keeps"), clock, metrics, newest: 0 }
         }
 
         fn push(&mut self, payload: usize) {
@@ -321,7 +320,7 @@ mod tests {
         }
 
         fn since(&mut self, offset: u64) -> (Vec<u64>, bool) {
-            self.replay(Replay::Since(Place { epoch: self.history.epoch(), offset }))
+            self.replay(Replay::Since(Place { epoch: self.history.epoch, offset }))
         }
 
         fn used(&self) -> usize {
@@ -396,7 +395,7 @@ mod tests {
         assert_eq!(kept.since(6), (vec![7, 8], true));
         assert_eq!(kept.since(3), (vec![4, 5, 6, 7, 8], true), "the oldest kept one is the next");
         for (epoch, offset) in [(0, 2), (0, 9), (0, u64::MAX), (1, 8)] {
-            let place = Place { epoch: kept.history.epoch() + epoch, offset };
+            let place = Place { epoch: kept.history.epoch + epoch, offset };
             assert_eq!(kept.replay(Replay::Since(place)), (vec![4, 5, 6, 7, 8], false), "{place:?}");
         }
     }

@@ -26,8 +26,8 @@ const MAILS_PER_TURN: usize = 64;
 /// A connection of this worker as a member of a room.
 struct Member {
     mailbox: Rc<Mailbox>,
-    /// It gets the messages after this offset.
-    after: u64,
+    /// It gets the messages after this place. One of another life of the room is on its way to a member of before.
+    after: Place,
 }
 
 type Members = HashMap<ConnectionId, Member>;
@@ -154,10 +154,11 @@ impl LocalHub {
     fn fan_out(&self, publication: &Publication) {
         let rooms = self.rooms.borrow();
         let Some(members) = rooms.get(&publication.room) else { return };
-        let place = publication.epoch.map(|epoch| Place { epoch, offset: publication.offset });
+        let place = publication.place;
         for (id, member) in members {
             let excluded = publication.exclude.binary_search(id).is_ok();
-            if !excluded && publication.offset > member.after {
+            if !excluded && place.epoch == member.after.epoch && place.offset > member.after.offset {
+                let place = publication.is_kept.then_some(place);
                 let origin = Some(Origin { room: publication.room.name.clone(), place });
                 let message = publication.message.clone();
                 self.offer_to(&member.mailbox, Outgoing::Message { message, origin, reach: usize::MAX });

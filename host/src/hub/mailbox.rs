@@ -351,7 +351,7 @@ mod tests {
         let rooms = [RoomConfig { pattern: RoomPattern::Name("room".into()), keep }];
         let memory = Memory::new(&rooms, &Clock::manual(), &Limits::default(), &Metrics::default());
         let key = RoomKey { tenant: TenantId::UNNAMED, name: "room".into() };
-        let mut history = memory.begin(&key).expect("it keeps");
+        let mut history = memory.begin(&key, 7).expect("it keeps");
         (1..=7).for_each(|offset| history.push(offset, &Message::text("x".repeat(10))));
         let replayed = history.replay(&key.name, 7, Replay::Newest(7)).expect("it was asked for");
         replayed.cursor.expect("something is kept")
