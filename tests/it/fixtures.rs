@@ -8,12 +8,16 @@ use std::sync::OnceLock;
 use switchboard_harness::{Components, Setup, TestServer};
 
 /// Everything that a configuration of a test may name.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 9] = [
     "switchboard-test-guests",
+    "switchboard-plugin-auth-jwt",
     "switchboard-plugin-auth-token",
     "switchboard-plugin-chat",
     "switchboard-plugin-echo",
     "switchboard-plugin-log",
+    "switchboard-plugin-login",
+    "switchboard-plugin-rate-limit",
+    "switchboard-plugin-whoami",
 ];
 
 /// Build 1 of the plugin that says which build it is.

@@ -157,7 +157,8 @@ async fn h3_keepalive_can_be_set_and_switched_off() {
 
 #[tokio::test]
 async fn a_route_closes_connections_without_messages_for_so_long() {
-    let server = server("", "idle-ms = 20000");
+    // Without keepalive, whose pongs the guest would speak of.
+    let server = server("ping-ms = 0", "idle-ms = 20000");
     let mut ann = server.connect("/ws").await;
     let mut bob = server.connect("/puppet").await;
     for step in ["one", "two"] {

@@ -148,7 +148,8 @@ async fn increments_of_many_clients_on_all_workers_add_up() {
     let work = clients.iter_mut().map(async |client| {
         for _ in 0..EVENTS {
             client.send("increment hits 3\nincrement hits -2").await;
-            (client.text().await, client.text().await);
+            client.text().await;
+            client.text().await;
         }
     });
     join_all(work).await;
@@ -326,7 +327,8 @@ async fn where_the_writers_queue_is_short_events_wait_and_all_is_kept() {
     let work = clients.iter_mut().map(async |client| {
         for _ in 0..10 {
             client.send("increment hits 1\nincrement others 1").await;
-            (client.text().await, client.text().await);
+            client.text().await;
+            client.text().await;
         }
     });
     join_all(work).await;

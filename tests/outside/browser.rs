@@ -26,17 +26,18 @@ const TALK: [(&str, &str); 7] = [
     ("bob", "Let me break something."),
 ];
 
-struct Browser {
+/// A browser that a script of `node/` drives.
+pub struct Browser {
     program: Program,
 }
 
 impl Browser {
     /// None where something is missing that it needs.
-    fn open(address: SocketAddr) -> Option<Self> {
+    pub fn open(script: &str, address: SocketAddr) -> Option<Self> {
         let chromium = tools::chromium()?;
-        let mut script = tools::node("chat.mjs", "playwright-core")?;
-        // What a browser that is killed leaves behind goes at the next run.
-        let scratch = target().join("outside/browser");
+        // What a browser that is killed leaves behind goes at the next run of the same script.
+        let scratch = target().join("outside/browser").join(script);
+        let mut script = tools::node(script, "playwright-core")?;
         let _ = fs::remove_dir_all(&scratch);
         fs::create_dir_all(&scratch).expect("the target folder can be written");
         script.env("TMPDIR", scratch).arg(chromium).arg(format!("http://{address}"));
@@ -44,11 +45,16 @@ impl Browser {
     }
 
     /// Has the script do something, and fails if it cannot.
-    fn must(&mut self, action: &[&str]) {
+    pub fn must(&mut self, action: &[&str]) {
         self.program.tell(&serde_json::to_string(action).expect("texts have no error"));
         // The script has a deadline of its own for each action, and says more.
         let answer = self.program.expect_within("done: ", 2 * PATIENCE);
         assert_eq!(answer, "done: well", "{action:?}");
+    }
+
+    /// Closes it.
+    pub fn close(self) {
+        assert_eq!(self.program.finish().code, Some(0), "the browser closes");
     }
 
     /// One says something, and both hear this of it.
@@ -64,7 +70,7 @@ impl Browser {
 fn an_open_chat_lives_through_an_edit_a_compile_error_and_a_crash() {
     let project = chat();
     let mut server = Server::dev(project.folder());
-    let Some(mut browser) = Browser::open(server.address) else { return };
+    let Some(mut browser) = Browser::open("chat.mjs", server.address) else { return };
     browser.must(&["open", "ann"]);
     browser.must(&["open", "bob"]);
     browser.must(&["notices", "ann", "user_joined", "bob joined"]);
@@ -113,7 +119,7 @@ fn an_open_chat_lives_through_an_edit_a_compile_error_and_a_crash() {
         browser.must(&["isShown", user, "connected"]);
     }
     browser.talk("bob", "Back Again", "back again");
-    assert_eq!(browser.program.finish().code, Some(0), "the browser closes");
+    browser.close();
 }
 
 /// A laptop that slept: what its page missed is there when it wakes, once, and nothing is said to be missing.

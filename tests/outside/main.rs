@@ -9,6 +9,7 @@ mod client;
 mod clients;
 mod commands;
 mod dev;
+mod login;
 mod plugin_files;
 mod program;
 mod project;

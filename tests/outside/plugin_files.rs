@@ -152,13 +152,16 @@ fn exports_of_other_types() {
 
 #[test]
 fn what_this_host_cannot_do_yet_is_a_warning_of_check() {
-    let source = "use switchboard_sdk::{Handler, Migration, export};
+    let source = "use switchboard_sdk::{Close, Connection, Handler, Message, Migration, export};
 
 #[derive(Default)]
 struct Moves;
 
 impl Handler for Moves {
     type State = ();
+    fn message(&self, connection: &Connection, message: Message, _: &mut ()) -> Result<(), Close> {
+        Ok(connection.send(message)?)
+    }
 }
 impl Migration for Moves {
     const VERSION: u32 = 1;

@@ -66,7 +66,7 @@ pub fn run(line: &mut Command) -> Finished {
 /// One of the examples. The first call builds all their plugins.
 pub fn example(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| ["echo", "chat", "middleware"].into_iter().for_each(build_example));
+    BUILT.get_or_init(|| ["echo", "chat", "middleware", "auth"].into_iter().for_each(build_example));
     repository().join("examples").join(name)
 }
 

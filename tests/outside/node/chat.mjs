@@ -1,29 +1,11 @@
-// Drives the chat page in Chromium: one tab for each user, told what to do line by line.
-//
-// Usage: node chat.mjs CHROMIUM http://HOST:PORT. Each line of the input is a JSON array, the name of an action below and its
-// arguments; each is answered with "done: well", or "done: not" and the reason. An action that expects something waits for it, a
-// minute at most. The end of the input closes the browser.
+// Drives the chat page in Chromium, with one tab for each user. How it is told what to do, page.mjs says.
 
-import { createInterface } from "node:readline";
-import { chromium } from "playwright-core";
+import { address, expect, obey, open } from "./page.mjs";
 
-const [executablePath, address] = process.argv.slice(2);
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--no-first-run",
-];
 const TAB = { width: 560, height: 680 };
 const GAP = 28;
-const PATIENCE = 60_000;
 
-// Its folder for user data is a new one, and removed at the end.
-const browser = await chromium.launch({ executablePath, args: FLAGS, timeout: PATIENCE });
-const context = await browser.newContext({ viewport: TAB, deviceScaleFactor: 2, locale: "en-GB", colorScheme: "light" });
-context.setDefaultTimeout(PATIENCE);
+const context = await open(TAB);
 const tabs = new Map();
 /** Users whose tabs reach nothing, as those of a computer that sleeps. */
 const cut = new Set();
@@ -128,17 +110,4 @@ const actions = {
   },
 };
 
-function expect(what, found, wanted) {
-  if (found !== wanted) throw new Error(`${what}: ${JSON.stringify(found)} in place of ${JSON.stringify(wanted)}`);
-}
-
-for await (const line of createInterface({ input: process.stdin })) {
-  const [name, ...given] = JSON.parse(line);
-  try {
-    await actions[name](...given);
-    console.log("done: well");
-  } catch (error) {
-    console.log(`done: not, ${error.message.replaceAll("\n", " ")}`);
-  }
-}
-await browser.close();
+await obey(actions);
