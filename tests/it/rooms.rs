@@ -165,8 +165,7 @@ async fn r4_nothing_is_missing_or_twice_while_others_write_as_fast_as_they_can()
     let writers = (0..3).map(async |writer| {
         let mut client = join(&server, "lobby", &format!("writer-{writer}")).await;
         for number in 0..EACH {
-            say(&mut client, &number.to_string()).await;
-            while told(&mut client).await["content"] != number.to_string() {}
+            tell_among(&mut client, &number.to_string()).await;
         }
     });
     let newcomers = (0..10).map(async |newcomer| {
