@@ -79,8 +79,9 @@ impl Connection {
         self.join_with(room, Replay::Nothing)
     }
 
-    /// Like [`join`](Self::join), and sends the connection messages that the room keeps before any live one. Fails with
-    /// `unsupported` too, for a replay that this host cannot give.
+    /// Like [`join`](Self::join), and sends the connection messages that the room keeps before any live one, without gap or
+    /// repeat; [`RoomEvents`](crate::RoomEvents) tells how that went. A connection that is a member already gets no replay.
+    /// Fails with `unsupported` too, for a replay of a room that keeps nothing.
     pub fn join_with(&self, room: &str, replay: Replay) -> Result<(), Failure> {
         Ok(host::rooms::join(self.id, room, replay)?)
     }

@@ -44,12 +44,12 @@ pub trait ControlEvents: Default {
     }
 }
 
-/// How a join with a replay went (WIT: `room-events`).
+/// How a join with a replay went (WIT: `room-events`), told to the plugin that joined, right after the event in which it did.
 pub trait RoomEvents: Default {
     /// The handler's state, or `()`.
     type State: State;
 
-    /// The connection was sent what was kept.
+    /// The connection joined, and what was kept is on its way to it. What is sent here comes behind that.
     fn joined(&self, connection: &Connection, joined: Joined<'_>, state: &mut Self::State) -> Result<(), Close>;
 }
 

@@ -5,13 +5,17 @@
 //! event's own connection can do it. Names that begin with `@` belong to the host: every connection is in `@all`,
 //! `@router/NAME` and `@route/NAME` of where it came through.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::Serialize;
 
 pub use crate::host::rooms::{Entry, Page, Replay};
 pub use crate::host::types::Place;
 use crate::{ConnectionId, Failure, Message, host};
 
-/// A room by its name (WIT: `rooms`). A bad name, which is one of 0 or more than 128 bytes, fails each call with `invalid`.
+/// A room by its name (WIT: `rooms`). A bad name, which is one of 0 or more than 128 bytes or
+/// with a control character, fails each call with `invalid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room<'a> {
     name: &'a str,
@@ -55,9 +59,40 @@ impl<'a> Room<'a> {
         Ok(host::rooms::count(self.name)?)
     }
 
-    /// At most `limit` kept messages after the offset `since`, oldest first (WIT: `rooms.history`). What a room keeps is
-    /// configured in the host. Fails with `unsupported` where the host keeps nothing.
+    /// At most `limit` kept messages after the offset `since`, or from the oldest, oldest first (WIT: `rooms.history`). What a
+    /// room keeps is configured in the host. One call gives at most 1000 messages with 1 MiB of payloads together. Fails with
+    /// `unsupported` where the room keeps nothing.
     pub fn history(&self, since: Option<u64>, limit: u32) -> Result<Page, Failure> {
         Ok(host::rooms::history(self.name, since, limit)?)
     }
 }
+
+/// `EPOCH-OFFSET`, as a client can be told and give back.
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}-{}", self.epoch, self.offset)
+    }
+}
+
+/// Reads `EPOCH-OFFSET`.
+impl FromStr for Place {
+    type Err = BadPlace;
+
+    fn from_str(text: &str) -> Result<Self, BadPlace> {
+        let (epoch, offset) = text.split_once('-').ok_or(BadPlace)?;
+        let number = |text: &str| text.parse().map_err(|_| BadPlace);
+        Ok(Self { epoch: number(epoch)?, offset: number(offset)? })
+    }
+}
+
+/// The text is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadPlace;
+
+impl fmt::Display for BadPlace {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("expected a place in a room, EPOCH-OFFSET")
+    }
+}
+
+impl std::error::Error for BadPlace {}

@@ -17,6 +17,7 @@ use crate::engine::registry::{Registry, Reload};
 use crate::engine::watcher::Watcher;
 use crate::engine::{Abilities, Engine, Reuse};
 use crate::hub::Hub;
+use crate::hub::history::Memory;
 use crate::metrics::Metrics;
 use crate::routes::Routes;
 use crate::server::Shared;
@@ -63,8 +64,9 @@ impl Loaded {
         }
         let workers = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::default());
-        let (hub, inboxes) = Hub::new(workers, &config.limits, &metrics);
         let (clock, limits) = (options.clock.clone(), config.limits.clone());
+        let memory = Memory::new(&config.rooms, &clock, &limits, &metrics);
+        let (hub, inboxes) = Hub::new(workers, &limits, &metrics, memory);
         let store = Store::new(&limits, &clock, &metrics);
         let abilities = Abilities { clock, limits, metrics, hub, store };
         let engine = Engine::new(abilities, options.reuse).map_err(|error| anyhow!("{error:?}"))?;
@@ -130,7 +132,7 @@ impl App {
         &self.registry.engine().abilities().metrics
     }
 
-    /// How many rooms have members, implicit ones included.
+    /// How many rooms have members or kept messages, implicit ones included.
     pub fn rooms(&self) -> usize {
         self.registry.engine().abilities().hub.rooms().count()
     }

@@ -8,10 +8,12 @@ mod capacity;
 mod proxies;
 mod raw;
 mod resolve;
+mod rooms;
 
 pub use capacity::{CapacityConfig, WhenFull};
 pub use proxies::{ForwardedHeader, ProxiesConfig, parse_network};
 pub use resolve::parse_address;
+pub use rooms::{Keep, RoomConfig, RoomPattern};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,6 +55,8 @@ pub struct Config {
     pub plugins: BTreeMap<String, PluginConfig>,
     /// In the order of the file.
     pub routes: Vec<RouteConfig>,
+    /// What rooms keep; a room that none of them means keeps nothing.
+    pub rooms: Vec<RoomConfig>,
     /// In the order of the file.
     pub statics: Vec<StaticConfig>,
 }

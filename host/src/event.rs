@@ -89,8 +89,8 @@ pub struct Subject {
 pub enum Event<'a> {
     /// A client asks for a connection.
     Connect(&'a Handshake),
-    /// A message, with the room it came from where it is on its way out.
-    Message(&'a Message, Option<&'a str>),
+    /// A message, with where it came from a room where it is on its way out.
+    Message(&'a Message, Option<&'a Origin>),
     /// The connection is gone.
     Disconnect(&'a CloseFrame),
     /// Something else happened around the connection.
@@ -130,7 +130,7 @@ pub struct Joined {
 pub struct Place {
     /// Which life of the room's memory.
     pub epoch: u64,
-    /// Counts up by one with each message of the room.
+    /// Counts up by one with each message of the room, from 1.
     pub offset: u64,
 }
 
@@ -240,7 +240,14 @@ pub enum Effect {
     /// A timer of the event's connection is taken back.
     CancelTimer(TimerKey),
     /// The event's connection becomes a member.
-    Join(Arc<str>),
+    Join {
+        /// The room's name.
+        room: Arc<str>,
+        /// What it is sent of the kept messages.
+        replay: Replay,
+        /// Which link of the chain asked, so that it can be told how it went.
+        position: usize,
+    },
     /// Its membership ends.
     Leave(Arc<str>),
     /// A message to all members but some.
@@ -254,6 +261,26 @@ pub enum Effect {
     },
     /// What it asked of the store; the first of its effects.
     Store(Box<Draft>),
+}
+
+/// Where a message came from a room (WIT `outbound.origin`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The room's name.
+    pub room: Arc<str>,
+    /// None where the room keeps nothing.
+    pub place: Option<Place>,
+}
+
+/// What a joining connection is sent of the kept messages (WIT `rooms.replay`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replay {
+    /// Live messages only.
+    Nothing,
+    /// At most this many of the newest.
+    Newest(usize),
+    /// All after this place.
+    Since(Place),
 }
 
 /// Why a guest did not get what it asked for (WIT `types.failure`).
@@ -283,6 +310,11 @@ impl Failure {
     /// This host does not have the ability.
     pub fn unsupported(what: &str) -> Self {
         Self::new("unsupported", format!("{what} is not supported by this version of the host"))
+    }
+
+    /// This host is not configured for it.
+    pub fn without(message: impl Into<String>) -> Self {
+        Self::new("unsupported", message)
     }
 
     /// Over a count or rate limit.

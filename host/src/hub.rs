@@ -5,11 +5,13 @@
 //! Invariant: the hub knows no sockets and no guests.
 
 pub mod commit;
+pub mod history;
 pub mod inbox;
 pub mod local;
 pub mod mailbox;
 pub mod room;
 
+use history::{Memory, Page};
 use inbox::{Inbox, Received};
 use room::{RoomKey, Rooms};
 
@@ -27,11 +29,11 @@ pub struct Hub {
 
 impl Hub {
     /// A hub for this many workers, and the receiving ends of their inboxes.
-    pub fn new(workers: usize, limits: &Limits, metrics: &Metrics) -> (Arc<Self>, Vec<Received>) {
+    pub fn new(workers: usize, limits: &Limits, metrics: &Metrics, memory: Arc<Memory>) -> (Arc<Self>, Vec<Received>) {
         let inbox = |_| Inbox::new(limits.inbox_mails, limits.inbox_share(), metrics.inbox_waits.clone());
         let ends = (0..workers).map(inbox);
         let (inboxes, received) = ends.unzip();
-        (Arc::new(Self { inboxes, rooms: Rooms::new(workers) }), received)
+        (Arc::new(Self { inboxes, rooms: Rooms::new(workers, memory) }), received)
     }
 
     /// The inboxes, by worker.
@@ -52,6 +54,16 @@ impl Hub {
     /// WIT `rooms.members`.
     pub fn members(&self, tenant: TenantId, room: &str, limit: usize) -> Vec<ConnectionId> {
         self.rooms.find(&key(tenant, room)).map_or(Vec::new(), |room| room.members(limit))
+    }
+
+    /// Whether rooms of this name keep messages.
+    pub fn keeps(&self, room: &str) -> bool {
+        self.rooms.memory().keeps(room)
+    }
+
+    /// WIT `rooms.history`, for a room that keeps messages.
+    pub fn history(&self, tenant: TenantId, room: &str, (since, limit): (Option<u64>, usize)) -> Page {
+        self.rooms.find(&key(tenant, room)).map_or(Page::default(), |room| room.page(since, limit))
     }
 }
 

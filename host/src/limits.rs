@@ -39,6 +39,8 @@ pub struct Limits {
     pub state_bytes: usize,
     /// Rooms of one connection, implicit ones apart.
     pub rooms: usize,
+    /// What the rooms of one tenant keep together, and what slow readers still hold of it.
+    pub history_bytes: usize,
     /// One value of the store.
     pub store_value_bytes: usize,
     /// What one tenant has in the store: keys.
@@ -87,6 +89,7 @@ impl Default for Limits {
             effects: 1000,
             state_bytes: 16 * KIB,
             rooms: 100,
+            history_bytes: 256 * MIB,
             store_value_bytes: 64 * KIB,
             store_keys: 100_000,
             store_bytes: 64 * MIB,

@@ -68,6 +68,8 @@ pub struct Metrics {
     pub instance_waits: Counter,
     /// Mails that waited for room in an inbox.
     pub inbox_waits: Counter,
+    /// Messages that a room was to keep and could not.
+    pub history_dropped: Counter,
     /// Events that waited for room in the queue of the store's disk.
     pub store_waits: Counter,
     /// Writes to the store's disk that failed.
@@ -138,6 +140,7 @@ impl Metrics {
             ("service_faults", "Calls of services that faulted", &self.service_faults),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),
             ("inbox_waits", "Mails that waited for room in an inbox", &self.inbox_waits),
+            ("history_dropped", "Messages that a room could not keep", &self.history_dropped),
             ("store_waits", "Events that waited for the store's disk to take more", &self.store_waits),
             ("store_failures", "Writes to the store's disk that failed", &self.store_failures),
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),

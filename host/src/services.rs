@@ -20,7 +20,7 @@ use crate::engine::plugin::Plugin;
 use crate::engine::registry::Registry;
 use crate::engine::ticker::Activity;
 use crate::event::{Call, Event, Interface, Kept, Reply, Scope, Subject};
-use crate::hub::commit::Commit;
+use crate::hub::commit::{Commit, Joins};
 use crate::hub::local::LocalHub;
 use crate::hub::mailbox::{Bounds, Mailbox};
 use crate::id::{ConnectionId, TenantId};
@@ -190,7 +190,8 @@ impl Runner {
             self.instance = Some(instance);
         }
         let (mut kept, effects) = transaction.settle();
-        let committed = Commit { local: &self.local, own: &self.nobody, kept: &mut kept }.run(effects).await;
+        let (local, own, kept, joins) = (&self.local, &self.nobody, &mut kept, &mut Joins::default());
+        let committed = Commit { local, own, kept, joins }.run(effects).await;
         if committed.is_err() {
             engine.abilities().metrics.service_faults.inc();
         }

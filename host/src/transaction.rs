@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use crate::clock::Moment;
-use crate::event::{Effect, Failure, Interface, Kept, Scope, Subject};
+use crate::event::{Effect, Failure, Interface, Kept, Replay, Scope, Subject};
 use crate::id::ConnectionId;
 use crate::limits::Limits;
 use crate::message::{CloseFrame, Control, MAX_REASON, Message, close};
@@ -177,7 +177,12 @@ impl Transaction {
     }
 
     /// WIT `rooms.join`.
-    pub fn join(&mut self, limits: &Limits, connection: ConnectionId, room: &str) -> Result<(), Failure> {
+    pub fn join(
+        &mut self,
+        limits: &Limits,
+        connection: ConnectionId,
+        (room, replay): (&str, Replay),
+    ) -> Result<(), Failure> {
         self.own_room(connection, room)?;
         if self.joined(room) {
             return Ok(());
@@ -185,7 +190,8 @@ impl Transaction {
         if self.room_count() >= limits.rooms {
             return Err(Failure::quota(format!("a connection is in at most {} rooms", limits.rooms)));
         }
-        self.push(limits, 0, Effect::Join(room.into()))
+        let position = self.scope.position;
+        self.push(limits, 0, Effect::Join { room: room.into(), replay, position })
     }
 
     /// WIT `rooms.leave`.
@@ -201,7 +207,7 @@ impl Transaction {
         room: &str,
         (message, exclude): (Message, Box<[ConnectionId]>),
     ) -> Result<(), Failure> {
-        check_name("a room's name", room)?;
+        check_room(room)?;
         self.not_outbound()?;
         let size = message.len() + size_of_val(&*exclude);
         self.push(limits, size, Effect::Publish { room: room.into(), message, exclude })
@@ -210,7 +216,7 @@ impl Transaction {
     /// Whether the connection will be a member once the effects so far are carried out.
     fn joined(&self, room: &str) -> bool {
         let last = self.effects.iter().rev().find_map(|effect| match effect {
-            Effect::Join(name) if **name == *room => Some(true),
+            Effect::Join { room: name, .. } if **name == *room => Some(true),
             Effect::Leave(name) if **name == *room => Some(false),
             _ => None,
         });
@@ -219,7 +225,7 @@ impl Transaction {
 
     /// How many rooms the connection may be in once the effects so far are carried out; leaving counts only after.
     fn room_count(&self) -> usize {
-        let joins = self.effects.iter().filter(|effect| matches!(effect, Effect::Join(_))).count();
+        let joins = self.effects.iter().filter(|effect| matches!(effect, Effect::Join { .. })).count();
         self.kept.rooms.len() + joins
     }
 
@@ -241,7 +247,7 @@ impl Transaction {
 
     fn own_room(&self, connection: ConnectionId, room: &str) -> Result<(), Failure> {
         self.own(connection)?;
-        check_name("a room's name", room)?;
+        check_room(room)?;
         if self.kept.gone {
             return Err(Failure::invalid("the connection has ended"));
         }
@@ -275,6 +281,15 @@ pub fn check_name(what: &str, name: &str) -> Result<(), Failure> {
     good.then_some(()).ok_or_else(|| Failure::invalid(format!("{what} has 1 to {MAX_NAME} bytes, not {}", name.len())))
 }
 
+/// Refuses what cannot be the name of a room. Names go into logs and configurations, so they are printable.
+pub fn check_room(name: &str) -> Result<(), Failure> {
+    check_name("a room's name", name)?;
+    match name.chars().find(|c| c.is_control()) {
+        None => Ok(()),
+        Some(c) => Err(Failure::invalid(format!("a room's name is printable; {c:?} is not"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,6 +305,22 @@ mod tests {
 
     fn own() -> ConnectionId {
         ConnectionId::from_guest(OWN)
+    }
+
+    fn live(room: &str) -> (&str, Replay) {
+        (room, Replay::Nothing)
+    }
+
+    #[test]
+    fn a_room_has_a_printable_name_of_1_to_128_bytes() {
+        let limits = Limits::default();
+        for name in ["", "a\nb", "\u{7f}", "\u{85}", &"x".repeat(129)] {
+            let failure = transaction(Interface::Handler).join(&limits, own(), live(name)).expect_err("it is no name");
+            assert_eq!(failure.kind, "invalid", "{name:?}");
+        }
+        for name in ["a", "caf\u{e9} \u{1f600}", &"x".repeat(128)] {
+            assert!(transaction(Interface::Handler).join(&limits, own(), live(name)).is_ok(), "{name:?}");
+        }
     }
 
     #[test]
@@ -321,18 +352,21 @@ mod tests {
         assert!(asked.send(&limits, own(), Message::text("a")).is_ok());
         let publish = asked.publish(&limits, "room", (Message::text("a"), Box::default()));
         assert_eq!(publish.expect_err("denied").kind, "denied");
-        assert_eq!(asked.join(&limits, own(), "room").expect_err("denied").kind, "denied");
+        assert_eq!(asked.join(&limits, own(), live("room")).expect_err("denied").kind, "denied");
     }
 
     #[test]
     fn rooms_are_bounded_and_joining_twice_is_joining_once() {
         let limits = Limits { rooms: 1, ..Limits::default() };
         let mut asked = transaction(Interface::Handler);
-        assert!(asked.join(&limits, own(), "a").is_ok());
-        assert!(asked.join(&limits, own(), "a").is_ok());
-        assert_eq!(asked.join(&limits, own(), "b").expect_err("one is the limit").kind, "quota");
-        assert_eq!(asked.join(&limits, own(), "@all").expect_err("not a guest's").kind, "invalid");
-        assert_eq!(asked.join(&limits, ConnectionId::from_guest(9), "a").expect_err("not its own").kind, "invalid");
+        assert!(asked.join(&limits, own(), live("a")).is_ok());
+        assert!(asked.join(&limits, own(), live("a")).is_ok());
+        assert_eq!(asked.join(&limits, own(), live("b")).expect_err("one is the limit").kind, "quota");
+        assert_eq!(asked.join(&limits, own(), live("@all")).expect_err("not a guest's").kind, "invalid");
+        assert_eq!(
+            asked.join(&limits, ConnectionId::from_guest(9), live("a")).expect_err("not its own").kind,
+            "invalid"
+        );
     }
 
     #[test]

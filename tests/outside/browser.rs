@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use crate::program::{PATIENCE, Program};
 use crate::project::Project;
-use crate::switchboard::{Server, repository, target};
+use crate::switchboard::{Server, example, repository, target};
 use crate::tools;
 
 /// A file that the tabs are pictured in, for the README.
@@ -77,6 +77,9 @@ fn an_open_chat_lives_through_an_edit_a_compile_error_and_a_crash() {
     for (user, text) in TALK {
         browser.talk(user, text, text);
     }
+    for user in ["ann", "bob"] {
+        browser.must(&["sees", user, "present", "2 are here"]);
+    }
     if let Some(picture) = std::env::var_os(PICTURE) {
         browser.must(&["picture", "ann", "bob", &PathBuf::from(picture).to_string_lossy()]);
     }
@@ -96,6 +99,12 @@ fn an_open_chat_lives_through_an_edit_a_compile_error_and_a_crash() {
     for user in ["ann", "bob"] {
         browser.must(&["hasOneSocket", user]);
     }
+    browser.must(&["open", "cy"]);
+    browser.must(&["hears", "cy", "ann", TALK[0].1]);
+    browser.must(&["hears", "cy", "bob", "STILL HERE"]);
+    browser.must(&["sees", "cy", "present", "3 are here"]);
+    browser.must(&["close", "cy"]);
+    browser.must(&["sees", "ann", "present", "2 are here"]);
 
     let address = server.address.to_string();
     server.program.kill();
@@ -106,10 +115,31 @@ fn an_open_chat_lives_through_an_edit_a_compile_error_and_a_crash() {
     let _server = Server::start("dev", project.folder(), &address);
     for user in ["ann", "bob"] {
         browser.must(&["notices", user, "connected", "You are connected again"]);
+        browser.must(&["notices", user, "missed", "may be missing"]);
         browser.must(&["isShown", user, "connected"]);
     }
     browser.talk("bob", "Back Again", "back again");
     browser.close();
+}
+
+/// A laptop that slept: what its page missed is there when it wakes, once, and nothing is said to be missing.
+#[test]
+fn a_page_that_lost_its_connection_gets_what_it_missed() {
+    let server = Server::serve(&example("chat"));
+    let Some(mut browser) = Browser::open("chat.mjs", server.address) else { return };
+    browser.must(&["open", "ann"]);
+    browser.must(&["open", "bob"]);
+    browser.talk("ann", "before", "before");
+    browser.must(&["cut", "bob"]);
+    browser.must(&["say", "ann", "while you were away"]);
+    browser.must(&["hears", "ann", "ann", "while you were away"]);
+    browser.must(&["mend", "bob"]);
+    browser.must(&["notices", "bob", "connected", "You are connected again"]);
+    browser.must(&["hears", "bob", "ann", "while you were away"]);
+    browser.talk("ann", "welcome back", "welcome back");
+    browser.must(&["hasMessages", "bob", "before", "while you were away", "welcome back"]);
+    browser.must(&["hasNoNotice", "bob", "missed"]);
+    assert_eq!(browser.program.finish().code, Some(0), "the browser closes");
 }
 
 /// The chat example as somebody would begin with it: the plugin copied into a crate of its own.
@@ -120,7 +150,10 @@ fn chat() -> Project {
     project.replace(
         "switchboard.toml",
         "[[route]]",
-        &format!("[[static]]\npath = '/'\nfolder = '{}'\n\n[[route]]", page.display()),
+        &format!(
+            "[[room]]\nname = 'chat/*'\nkeep = 1000\n\n[[static]]\npath = '/'\nfolder = '{}'\n\n[[route]]",
+            page.display()
+        ),
     );
     project
 }

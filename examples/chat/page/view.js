@@ -35,9 +35,15 @@ export function showRoom({ user, room }) {
   by("chat").hidden = false;
   by("room-name").textContent = room;
   by("user-name").textContent = user;
+  by("present").textContent = "";
   by("messages").replaceChildren();
   title = document.title = `${room} · Switchboard chat`;
   by("input").focus();
+}
+
+/** Shows how many are in the room. */
+export function showPresence(count) {
+  by("present").textContent = count === 1 ? "only you are here" : `${count} are here`;
 }
 
 /** Shows the state of the connection: "connected", "connecting" or "lost". */

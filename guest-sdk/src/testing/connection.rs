@@ -12,8 +12,8 @@ use super::{
     world::World,
 };
 use crate::{
-    Accept, Close, Connection, ControlEvents, FlowEvents, Gate, Handler, Inbound, Message, Origin, Outbound, Pass,
-    Refusal, Request, TimerEvents, Verdict, events, gate, handler,
+    Accept, Close, Connection, ControlEvents, FlowEvents, Gate, Handler, Inbound, Joined, Message, Origin, Outbound,
+    Pass, Refusal, Request, RoomEvents, TimerEvents, Verdict, events, gate, handler,
 };
 
 /// One connection of a [`FakeHost`](super::FakeHost).
@@ -93,6 +93,15 @@ impl FakeConnection {
         }
         World::with(|world| world.now = until);
         fired
+    }
+
+    /// Tells the plugin how its joins with a replay went, those since the last call.
+    pub fn joined<P: RoomEvents>(&self) {
+        let joined = World::with(|world| std::mem::take(&mut world.peer(self.id()).joined));
+        for (room, newest, complete) in joined {
+            let joined = Joined { room: &room, newest, complete };
+            self.event(|| events::run(&self.connection, |state| P::default().joined(&self.connection, joined, state)));
+        }
     }
 
     /// Tells the plugin that little is left in the mailbox.

@@ -49,6 +49,12 @@ impl FakeHost {
         self
     }
 
+    /// Has the rooms of this name, or prefix with `*` at its end, keep this many messages, as `[[room]]` does.
+    pub fn keep(self, pattern: &str, count: usize) -> Self {
+        World::with(|world| world.kept.configure(pattern, count));
+        self
+    }
+
     /// A connection that no plugin has seen yet, opened with a path and query or a [`FakeRequest`].
     pub fn connection(&self, request: impl Into<FakeRequest>) -> FakeConnection {
         FakeConnection::with_id(World::with(|world| world.open(request.into().into_raw())))

@@ -6,7 +6,11 @@
 
 use std::{cell::RefCell, collections::BTreeMap, collections::BTreeSet, time::Duration};
 
-use crate::host::types::{CloseFrame, Message, Request};
+use super::kept::Kept;
+use crate::host::{
+    rooms::Replay,
+    types::{CloseFrame, Message, Place, Request},
+};
 
 thread_local! {
     static WORLD: RefCell<World> = RefCell::default();
@@ -25,6 +29,7 @@ pub struct World {
     pub log: Vec<(String, String)>,
     /// What was published to which room, in order.
     pub published: Vec<(String, Message)>,
+    pub kept: Kept,
     pub event: Option<Event>,
 }
 
@@ -33,6 +38,8 @@ pub struct Peer {
     pub request: Request,
     pub state: BTreeMap<String, Vec<u8>>,
     pub rooms: BTreeSet<String>,
+    /// Joins with a replay that no plugin was told of yet: the room, the place that was reached, whether all was kept.
+    pub joined: Vec<(String, Place, bool)>,
     /// By token, when they are due.
     pub timers: BTreeMap<u32, Duration>,
     /// What the client has not taken yet: its mailbox.
@@ -77,7 +84,7 @@ pub enum Effect {
     Ping(u64, Vec<u8>),
     Pong(u64, Vec<u8>),
     Close(u64, CloseFrame),
-    Join(u64, String),
+    Join(u64, String, Replay),
     Leave(u64, String),
     Publish(String, Message, Vec<u64>),
     SetTimer(u64, u32, Duration),
@@ -159,9 +166,7 @@ impl World {
             Effect::Publish(room, message, exclude) => self.publish(room, message, &exclude),
             Effect::Ping(id, payload) => self.change(id, |peer| peer.pings.push(payload)),
             Effect::Pong(id, payload) => self.change(id, |peer| peer.pongs.push(payload)),
-            Effect::Join(id, room) => self.change(id, |peer| {
-                peer.rooms.insert(room);
-            }),
+            Effect::Join(id, room, replay) => self.join(id, room, replay),
             Effect::Leave(id, room) => self.change(id, |peer| {
                 peer.rooms.remove(&room);
             }),
@@ -189,6 +194,7 @@ impl World {
     }
 
     fn publish(&mut self, room: String, message: Message, exclude: &[u64]) {
+        self.kept.push(&room, &message);
         for id in self.members(&room) {
             if !exclude.contains(&id) {
                 self.deliver(id, message.clone());
@@ -210,6 +216,7 @@ impl Peer {
             request,
             state: BTreeMap::new(),
             rooms: BTreeSet::new(),
+            joined: Vec::new(),
             timers: BTreeMap::new(),
             received: Vec::new(),
             pings: Vec::new(),

@@ -4,11 +4,9 @@
 //! outbound filters that it passes. A filter may replace it, drop it, or close.
 //! Invariant: what a filter sends passes only the filters further out.
 
-use std::sync::Arc;
-
 use super::{Chain, Ended, call, has, scope};
 use crate::engine::instance::Step;
-use crate::event::{Event, Interface, Kept, Reply, Subject};
+use crate::event::{Event, Interface, Kept, Origin, Reply, Subject};
 use crate::message::{CloseFrame, Message};
 use crate::transaction::Transaction;
 
@@ -55,17 +53,17 @@ impl Chain {
         &self,
         subject: Subject,
         kept: Kept,
-        (message, room): (Message, Option<Arc<str>>),
+        (message, origin): (Message, Option<Origin>),
         reach: usize,
     ) -> Ended<Verdict> {
-        let way = (&message, room.as_deref());
+        let way = (&message, origin.as_ref());
         self.run(subject, kept, async |transaction| self.outwards(transaction, way, reach).await).await
     }
 
     async fn outwards(
         &self,
         mut transaction: Box<Transaction>,
-        (message, room): (&Message, Option<&str>),
+        (message, origin): (&Message, Option<&Origin>),
         reach: usize,
     ) -> Step<Verdict> {
         let mut present = message.clone();
@@ -74,7 +72,7 @@ impl Chain {
                 continue;
             }
             transaction.enter(scope(pool, Interface::Outbound, position));
-            let (after, reply) = call(pool, transaction, Event::Message(&present, room)).await;
+            let (after, reply) = call(pool, transaction, Event::Message(&present, origin)).await;
             transaction = after;
             match reply {
                 Ok(Reply::Replace(other)) => present = other,

@@ -24,6 +24,7 @@ pub struct File {
     pub plugins: BTreeMap<String, Plugin>,
     pub router: Vec<Router>,
     pub route: Vec<Route>,
+    pub room: Vec<Room>,
     #[serde(rename = "static")]
     pub statics: Vec<Static>,
 }
@@ -98,4 +99,14 @@ pub struct Route {
 pub struct Static {
     pub path: Text,
     pub folder: Text,
+}
+
+/// `[[room]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Room {
+    pub name: Text,
+    pub keep: Spanned<usize>,
+    pub keep_bytes: Option<Spanned<usize>>,
+    pub keep_ms: Option<Spanned<u64>>,
 }

@@ -14,8 +14,8 @@ use toml::Spanned;
 
 use super::raw::{self, Text};
 use super::{
-    CapacityConfig, Config, PluginConfig, Problem, ProxiesConfig, RouteConfig, StaticConfig, WhenFull, line_of,
-    parse_network,
+    CapacityConfig, Config, PluginConfig, Problem, ProxiesConfig, RoomConfig, RouteConfig, StaticConfig, WhenFull,
+    line_of, parse_network, rooms,
 };
 use crate::handshake::RouteNames;
 use crate::id::MAX_WORKERS;
@@ -76,6 +76,7 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     let scope = Scope { middleware, origins, ..Scope::default() };
     resolver.level(raw.router, raw.route, &scope);
     let statics = raw.statics.iter().map(|entry| resolver.static_files(entry)).collect();
+    let rooms = resolver.rooms(&raw.room);
     let (listen, workers, limits) = resolver.server(&server);
     let proxies = resolver.proxies(&server);
     let state = resolver.folder.join(server.state.as_deref().unwrap_or(STATE));
@@ -85,7 +86,7 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
         return Err(problems);
     }
     let file = file.to_owned();
-    Ok(Config { file, folder, listen, workers, state, store, proxies, limits, plugins, routes, statics })
+    Ok(Config { file, folder, listen, workers, state, store, proxies, limits, plugins, routes, rooms, statics })
 }
 
 impl Resolver<'_> {
@@ -308,6 +309,14 @@ impl Resolver<'_> {
         own.iter().map(|origin| origin.as_ref().to_ascii_lowercase()).collect()
     }
 
+    fn rooms(&mut self, raw: &[raw::Room]) -> Vec<RoomConfig> {
+        let (rooms, wrong) = rooms::resolve(raw, |span| line_of(self.text, span));
+        let problem =
+            |(span, key, message): rooms::Wrong| Problem { line: line_of(self.text, &span), key: key.into(), message };
+        self.problems.extend(wrong.into_iter().map(problem));
+        rooms
+    }
+
     fn static_files(&mut self, entry: &raw::Static) -> StaticConfig {
         let path = self.prefix(&entry.path, "path");
         StaticConfig { path, folder: self.folder(&entry.folder, "folder") }
@@ -341,6 +350,9 @@ fn is_origin(origin: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::{Keep, RoomPattern};
     use super::*;
     use crate::config::{ForwardedHeader, SlowPolicy};
     use crate::message::CloseFrame;
@@ -416,6 +428,19 @@ mod tests {
         let config = parse(&text).expect("it is right");
         assert_eq!(config.routes[0].origins, ["https://a.example"]);
         assert_eq!(config.routes[1].origins, ["*"]);
+    }
+
+    #[test]
+    fn rooms_that_could_be_kept_in_two_ways_are_refused() {
+        let text = "[[room]]\nname = 'chat/*'\nkeep = 10\n[[room]]\nname = 'chat/lobby'\nkeep = 0\n[[room]]\nname = '@all'\nkeep = 1\n";
+        let error = wrong(text);
+        assert!(error.contains(":5:name: the room on line 2 can have the same name"), "{error}");
+        assert!(error.contains(":6:keep: must be at least 1"), "{error}");
+        assert!(error.contains(":8:name: rooms that begin with '@' belong to the host"), "{error}");
+        let rooms =
+            parse("[[room]]\nname = 'a*'\nkeep = 3\nkeep-bytes = 9\nkeep-ms = 1500").expect("it is right").rooms;
+        let keep = Keep { messages: 3, bytes: 9, time: Duration::from_millis(1500) };
+        assert_eq!(rooms, [RoomConfig { pattern: RoomPattern::Prefix("a".into()), keep }]);
     }
 
     #[test]

@@ -3,9 +3,12 @@
 //! Nothing is decided and nothing is checked here. `engine/exports` and `engine/imports` are the two that use it.
 //! Invariant: a conversion loses nothing, and what a guest is lent is borrowed, not copied.
 
-use super::bindings::switchboard::ws::types;
-use crate::event::{Failure, Header, Reply};
+use std::sync::Arc;
+
+use super::bindings::switchboard::ws::{rooms, types};
+use crate::event::{Failure, Header, Place, Replay, Reply};
 use crate::handshake::Handshake;
+use crate::hub::history::{Entry, Page};
 use crate::message::{CloseFrame, Kind, Message};
 
 impl From<Failure> for types::Failure {
@@ -26,6 +29,25 @@ impl From<types::MessageResult> for Message {
 impl From<types::CloseFrameResult> for CloseFrame {
     fn from(frame: types::CloseFrameResult) -> Self {
         Self::new(frame.code, frame.reason)
+    }
+}
+
+impl From<rooms::Replay> for Replay {
+    fn from(replay: rooms::Replay) -> Self {
+        match replay {
+            rooms::Replay::Nothing => Self::Nothing,
+            rooms::Replay::Newest(count) => Self::Newest(count as usize),
+            rooms::Replay::Since(place) => Self::Since(Place { epoch: place.epoch, offset: place.offset }),
+        }
+    }
+}
+
+impl From<Page> for rooms::Page {
+    fn from(page: Page) -> Self {
+        let entry =
+            |entry: &Arc<Entry>| rooms::Entry { offset: entry.offset, at: entry.at, message: owned(&entry.message) };
+        let entries = page.entries.iter().map(entry).collect();
+        Self { epoch: page.epoch, oldest: page.oldest, newest: page.newest, entries }
     }
 }
 
@@ -53,6 +75,17 @@ pub(super) fn lower(message: &Message) -> types::MessageParam<'_> {
         Kind::Text => types::MessageParam::Text(message.as_text().expect("text messages are UTF-8")),
         Kind::Binary => types::MessageParam::Binary(message.payload()),
     }
+}
+
+fn owned(message: &Message) -> types::MessageResult {
+    match lower(message) {
+        types::MessageParam::Text(text) => types::MessageResult::Text(text.into()),
+        types::MessageParam::Binary(bytes) => types::MessageResult::Binary(bytes.into()),
+    }
+}
+
+pub(super) fn lower_place(place: Place) -> types::Place {
+    types::Place { epoch: place.epoch, offset: place.offset }
 }
 
 pub(super) fn lower_frame(frame: &CloseFrame) -> types::CloseFrameParam<'_> {

@@ -8,9 +8,9 @@ use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{AsContextMut, Store};
 
 use super::bindings::exports::switchboard::ws as exports;
-use super::contract::{Request, admission, answer, frame_reply, lower, lower_frame, verdict};
+use super::contract::{Request, admission, answer, frame_reply, lower, lower_frame, lower_place, verdict};
 use super::guest::Guest;
-use crate::event::{Call, Event, Interface, Joined, Notice, Place, Reply};
+use crate::event::{Call, Event, Interface, Joined, Notice, Origin, Reply};
 use crate::handshake::Handshake;
 use crate::message::{CloseFrame, Control, Message};
 
@@ -130,9 +130,9 @@ impl Calls {
         let transaction = store.data().transaction.as_ref().expect("an event runs");
         let (interface, id) = (transaction.scope().interface, transaction.subject.connection.get());
         match event {
-            Event::Message(message, room) => match interface {
+            Event::Message(message, origin) => match interface {
                 Interface::Inbound => Box::pin(self.inbound(store, id, message)).await,
-                Interface::Outbound => Box::pin(self.outbound(store, id, (message, room))).await,
+                Interface::Outbound => Box::pin(self.outbound(store, id, (message, origin))).await,
                 _ => self.message(store, id, message).await,
             },
             Event::Connect(handshake) => Box::pin(self.connect(store, (interface, id), handshake)).await,
@@ -155,9 +155,15 @@ impl Calls {
         Ok(verdict(guest.call_on_message(store, id, lower(message)).await?))
     }
 
-    async fn outbound(&self, store: &mut Store<Guest>, id: u64, (message, room): (&Message, Option<&str>)) -> Told {
+    async fn outbound(
+        &self,
+        store: &mut Store<Guest>,
+        id: u64,
+        (message, origin): (&Message, Option<&Origin>),
+    ) -> Told {
         let Some(guest) = &self.outbound else { return Ok(Reply::Done) };
-        let origin = room.map(|room| exports::outbound::Origin { room, place: None });
+        let origin =
+            origin.map(|Origin { room, place }| exports::outbound::Origin { room, place: place.map(lower_place) });
         Ok(verdict(guest.call_on_message(store, id, lower(message), origin).await?))
     }
 
@@ -214,10 +220,9 @@ impl Calls {
                     }
                 }
             }
-            Notice::Joined(Joined { room, newest: Place { epoch, offset }, complete }) => {
+            Notice::Joined(Joined { room, newest, complete }) => {
                 if let Some(guest) = &self.room_events {
-                    let newest = exports::room_events::Place { epoch: *epoch, offset: *offset };
-                    guest.call_on_joined(store, id, room, newest, *complete).await?;
+                    guest.call_on_joined(store, id, room, lower_place(*newest), *complete).await?;
                 }
             }
         }

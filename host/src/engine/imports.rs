@@ -14,13 +14,13 @@ use super::bindings::All;
 use super::bindings::switchboard::ws::{connections, control, flow, log, rooms, store, timers, types};
 use super::contract::request;
 use super::guest::Guest;
-use crate::event::Failure;
+use crate::event::{Failure, Replay};
 use crate::id::ConnectionId;
 use crate::limits::Limits;
 use crate::message::Control;
 use crate::store::Refusal;
 use crate::store::draft::Draft;
-use crate::transaction::{Transaction, check_name};
+use crate::transaction::{Transaction, check_room};
 
 /// The most members that one question is answered with.
 const MAX_MEMBERS: u32 = 10_000;
@@ -96,10 +96,11 @@ impl connections::Host for Guest {
 
 impl rooms::Host for Guest {
     fn join(&mut self, connection: u64, room: String, replay: rooms::Replay) -> Answer<()> {
-        if !matches!(replay, rooms::Replay::Nothing) {
-            return Err(Failure::unsupported("a replay").into());
+        let replay = Replay::from(replay);
+        if replay != Replay::Nothing {
+            self.keeping(&room)?;
         }
-        self.ask(|transaction, limits| transaction.join(limits, id(connection), &room))
+        self.ask(|transaction, limits| transaction.join(limits, id(connection), (&room, replay)))
     }
 
     fn leave(&mut self, connection: u64, room: String) -> Answer<()> {
@@ -112,20 +113,33 @@ impl rooms::Host for Guest {
     }
 
     fn members(&mut self, room: String, limit: u32) -> Answer<Vec<u64>> {
-        check_name("a room's name", &room)?;
+        check_room(&room)?;
         let tenant = self.event()?.subject.tenant;
         let members = self.abilities.hub.members(tenant, &room, limit.min(MAX_MEMBERS) as usize);
         Ok(members.into_iter().map(ConnectionId::get).collect())
     }
 
     fn count(&mut self, room: String) -> Answer<u32> {
-        check_name("a room's name", &room)?;
+        check_room(&room)?;
         let tenant = self.event()?.subject.tenant;
         Ok(u32::try_from(self.abilities.hub.count(tenant, &room)).unwrap_or(u32::MAX))
     }
 
-    fn history(&mut self, _: String, _: Option<u64>, _: u32) -> Answer<rooms::Page> {
-        Err(Failure::unsupported("history").into())
+    fn history(&mut self, room: String, since: Option<u64>, limit: u32) -> Answer<rooms::Page> {
+        self.keeping(&room)?;
+        let tenant = self.event()?.subject.tenant;
+        Ok(self.abilities.hub.history(tenant, &room, (since, limit as usize)).into())
+    }
+}
+
+impl Guest {
+    /// Refuses to ask a room for messages that keeps none.
+    fn keeping(&self, room: &str) -> Result<(), Failure> {
+        check_room(room)?;
+        let keeps = self.abilities.hub.keeps(room);
+        keeps
+            .then_some(())
+            .ok_or_else(|| Failure::without(format!("no [[room]] of this server keeps messages of {room:?}")))
     }
 }
 

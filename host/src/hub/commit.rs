@@ -4,17 +4,38 @@
 //! for room in an inbox; other events may commit meanwhile.
 //! Invariant: this is the only place where an event's effects become visible.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::history::Replayed;
 use super::inbox::{Mail, Permit};
 use super::local::LocalHub;
 use super::mailbox::{Mailbox, Outgoing};
 use super::room::RoomKey;
-use crate::event::{Effect, Kept};
+use crate::event::{Effect, Joined, Kept, Replay};
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Control, Message};
 use crate::store::Lost;
+
+/// Where in its own mailbox an event's sends go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Spot {
+    /// Behind all that waits.
+    #[default]
+    End,
+    /// Behind the replay of a join of which the event hears, before all that is live.
+    Mark,
+}
+
+/// What joins with a replay leave behind, for the plugins that asked.
+#[derive(Default)]
+pub struct Joins {
+    /// Those that are still to be told of, each with the place in the chain of the plugin that asked.
+    pub told: VecDeque<(usize, Joined)>,
+    /// Where the present event's sends to its own connection go.
+    pub spot: Spot,
+}
 
 /// What a commit works with: the worker's side of the hub, and the event's own connection.
 pub struct Commit<'a> {
@@ -24,6 +45,8 @@ pub struct Commit<'a> {
     pub own: &'a Rc<Mailbox>,
     /// What is kept of it: its rooms and its timers are changed here.
     pub kept: &'a mut Kept,
+    /// Its joins with a replay.
+    pub joins: &'a mut Joins,
 }
 
 impl Commit<'_> {
@@ -36,13 +59,17 @@ impl Commit<'_> {
     }
 
     async fn effect(&mut self, effect: Effect) -> Result<(), Lost> {
+        if matches!(effect, Effect::Publish { .. } | Effect::Join { .. }) {
+            // What these queue lies at the end, and what is sent after them stays behind it.
+            self.joins.spot = Spot::End;
+        }
         match effect {
             Effect::Send { to, message, reach } => self.send(to, message, reach).await,
             Effect::Close(connection, frame) => self.close(connection, frame).await,
             Effect::Control(to, frame) => self.control(to, frame).await,
             Effect::SetTimer(key, due) => self.kept.timers.set(key, due),
             Effect::CancelTimer(key) => self.kept.timers.cancel(key),
-            Effect::Join(room) => self.join(room),
+            Effect::Join { room, replay, position } => self.join(room, replay, position),
             Effect::Leave(room) => self.leave(&room),
             Effect::Publish { room, message, exclude } => Box::pin(self.publish(room, message, exclude)).await,
             Effect::Store(draft) => return Box::pin(draft.commit()).await,
@@ -52,7 +79,7 @@ impl Commit<'_> {
 
     async fn send(&self, to: ConnectionId, message: Message, reach: usize) {
         if to == self.own.id() {
-            return self.own.put(Outgoing::Message { message, room: None, reach });
+            return self.put(Outgoing::Message { message, origin: None, reach });
         }
         if to.worker() == self.local.worker() {
             return self.local.offer(to, self.tenant(), Outgoing::message(message));
@@ -60,9 +87,16 @@ impl Commit<'_> {
         Box::pin(self.mail(to, Mail::Send(to, self.tenant(), message))).await;
     }
 
+    fn put(&self, item: Outgoing) {
+        match self.joins.spot {
+            Spot::End => self.own.put(item),
+            Spot::Mark => self.own.put_at_mark(item),
+        }
+    }
+
     async fn control(&self, to: ConnectionId, frame: Control) {
         if to == self.own.id() {
-            return self.own.put(Outgoing::Control(frame));
+            return self.put(Outgoing::Control(frame));
         }
         if to.worker() == self.local.worker() {
             return self.local.offer(to, self.tenant(), Outgoing::Control(frame));
@@ -82,11 +116,15 @@ impl Commit<'_> {
         }
     }
 
-    fn join(&mut self, room: Arc<str>) {
-        if !self.kept.rooms.contains(&room) {
-            self.local.join(self.own, &room);
-            self.kept.rooms.push(room);
+    /// A member that joins again stays one, and gets no replay.
+    fn join(&mut self, room: Arc<str>, replay: Replay, position: usize) {
+        if self.kept.rooms.contains(&room) {
+            return;
         }
+        let replayed = self.local.join(self.own, &room, replay);
+        self.kept.rooms.push(room.clone());
+        let joined = |Replayed { newest, complete, .. }| (position, Joined { room, newest, complete });
+        self.joins.told.extend(replayed.map(joined));
     }
 
     fn leave(&mut self, room: &Arc<str>) {
@@ -99,16 +137,14 @@ impl Commit<'_> {
     /// Takes a permit of every inbox first, so that under the room's lock nothing waits.
     async fn publish(&self, name: Arc<str>, message: Message, mut exclude: Box<[ConnectionId]>) {
         let key = RoomKey { tenant: self.tenant(), name };
-        let hub = self.local.hub();
-        if hub.rooms().find(&key).is_none() {
+        let rooms = self.local.hub().rooms();
+        if !rooms.takes(&key) {
             return;
         }
         exclude.sort_unstable();
         let Some(permits) = self.permits().await else { return };
-        if let Some(room) = hub.rooms().find(&key) {
-            room.publish(&key, (message, exclude), permits);
-            self.local.work_off();
-        }
+        rooms.publish(&key, (message, exclude), permits);
+        self.local.work_off();
     }
 
     async fn permits(&self) -> Option<Vec<Permit>> {

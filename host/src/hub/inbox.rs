@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::room::RoomKey;
+use crate::event::Place;
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Control, Message};
 
@@ -33,8 +34,10 @@ pub enum Mail {
 pub struct Publication {
     /// Which room.
     pub room: RoomKey,
-    /// Its place in the room's order.
-    pub place: u64,
+    /// Its place in the room's order, from 1, and in which life of the room.
+    pub place: Place,
+    /// Whether the room keeps messages, so that guests are told the place.
+    pub is_kept: bool,
     /// What the members are sent.
     pub message: Message,
     /// Who is left out, sorted.

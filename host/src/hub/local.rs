@@ -1,7 +1,8 @@
 //! One worker's side of the hub: its connections, its members of rooms, its inbox.
 //!
 //! Mail is turned into items of mailboxes here, and nowhere else. All of it belongs to one thread; nothing here waits.
-//! Invariant: a member gets exactly the messages whose place is not before its joining, in the order of the inbox.
+//! Invariant: a member gets exactly the messages behind its joining, in the order of the inbox; a replay of those before
+//! lies ahead of them in its mailbox.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,9 +12,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::Hub;
+use super::history::Replayed;
 use super::inbox::{Mail, Publication, Received};
 use super::mailbox::{Mailbox, Offered, Outgoing};
 use super::room::RoomKey;
+use crate::event::{Origin, Place, Replay};
 use crate::id::{ConnectionId, TenantId, WorkerIndex};
 use crate::metrics::Metrics;
 
@@ -23,8 +26,8 @@ const MAILS_PER_TURN: usize = 64;
 /// A connection of this worker as a member of a room.
 struct Member {
     mailbox: Rc<Mailbox>,
-    /// The place from which on it gets messages.
-    from: u64,
+    /// It gets the messages after this place. One of another life of the room is on its way to a member of before.
+    after: Place,
 }
 
 type Members = HashMap<ConnectionId, Member>;
@@ -76,17 +79,22 @@ impl LocalHub {
         self.connections.borrow().get(&id).filter(|mailbox| mailbox.tenant() == tenant).cloned()
     }
 
-    /// Makes a connection of this worker a member.
-    pub fn join(&self, mailbox: &Rc<Mailbox>, name: &Arc<str>) {
+    /// Makes a connection of this worker a member, and queues its replay.
+    pub fn join(&self, mailbox: &Rc<Mailbox>, name: &Arc<str>, replay: Replay) -> Option<Replayed> {
         let key = RoomKey { tenant: mailbox.tenant(), name: name.clone() };
-        let from = self.hub.rooms().join(&key, self.worker, mailbox.id());
-        let member = Member { mailbox: mailbox.clone(), from };
+        let mut joining = self.hub.rooms().join(&key, self.worker, mailbox.id(), replay);
+        if let Some(replayed) = &mut joining.replayed {
+            mailbox.replay(replayed.cursor.take());
+        }
+        let member = Member { mailbox: mailbox.clone(), after: joining.after };
         self.rooms.borrow_mut().entry(key).or_default().insert(mailbox.id(), member);
+        joining.replayed
     }
 
-    /// Ends a membership.
+    /// Ends a membership; what is left of its replay falls away.
     pub fn leave(&self, mailbox: &Mailbox, name: &Arc<str>) {
         let key = RoomKey { tenant: mailbox.tenant(), name: name.clone() };
+        mailbox.end_replay(name);
         self.hub.rooms().leave(&key, self.worker, mailbox.id());
         let mut rooms = self.rooms.borrow_mut();
         if let Some(members) = rooms.get_mut(&key) {
@@ -146,12 +154,14 @@ impl LocalHub {
     fn fan_out(&self, publication: &Publication) {
         let rooms = self.rooms.borrow();
         let Some(members) = rooms.get(&publication.room) else { return };
+        let place = publication.place;
         for (id, member) in members {
             let excluded = publication.exclude.binary_search(id).is_ok();
-            if !excluded && member.from <= publication.place {
-                let room = Some(publication.room.name.clone());
+            if !excluded && place.epoch == member.after.epoch && place.offset > member.after.offset {
+                let place = publication.is_kept.then_some(place);
+                let origin = Some(Origin { room: publication.room.name.clone(), place });
                 let message = publication.message.clone();
-                self.offer_to(&member.mailbox, Outgoing::Message { message, room, reach: usize::MAX });
+                self.offer_to(&member.mailbox, Outgoing::Message { message, origin, reach: usize::MAX });
             }
         }
     }

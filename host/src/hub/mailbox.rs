@@ -4,19 +4,20 @@
 //! reference count within one worker, never between threads.
 //! Invariant: once a close is queued, nothing more is taken; so a close is always the last thing written.
 
+mod queue;
+
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use queue::{From, Load, Queue, Waiting};
+
+use super::history::Cursor;
 use crate::config::SlowPolicy;
-use crate::event::Effect;
+use crate::event::{Effect, Origin};
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, Control, Message, close};
-
-/// Past this many slots an emptied queue gives its memory back.
-const SPARE_SLOTS: usize = 16;
 
 /// Something to be written to the connection.
 #[derive(Debug, Clone)]
@@ -25,8 +26,8 @@ pub enum Outgoing {
     Message {
         /// As it was sent or published.
         message: Message,
-        /// The room it came from.
-        room: Option<Arc<str>>,
+        /// Where it came from a room.
+        origin: Option<Origin>,
         /// Where in the chain it begins its way out.
         reach: usize,
     },
@@ -39,7 +40,7 @@ pub enum Outgoing {
 impl Outgoing {
     /// A message by id that passes the whole chain.
     pub fn message(message: Message) -> Self {
-        Self::Message { message, room: None, reach: usize::MAX }
+        Self::Message { message, origin: None, reach: usize::MAX }
     }
 
     fn size(&self) -> usize {
@@ -78,27 +79,6 @@ pub enum Offered {
     },
 }
 
-/// Who queued something: its own event is bounded by its effects, others by the mailbox.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum From {
-    Own,
-    Others,
-}
-
-/// How many bytes and messages wait.
-#[derive(Default, Clone, Copy, Debug)]
-struct Load {
-    bytes: usize,
-    messages: usize,
-}
-
-#[derive(Default)]
-struct Queue {
-    items: VecDeque<(From, Outgoing)>,
-    total: Load,
-    others: Load,
-}
-
 /// The mailbox and name of one connection.
 pub struct Mailbox {
     id: ConnectionId,
@@ -132,13 +112,41 @@ impl Mailbox {
 
     /// Queues what the connection's own event sent; bounded by the effects of one event and by reading being stopped.
     pub fn put(&self, item: Outgoing) {
-        self.take_in(From::Own, item);
+        self.take_in(From::Own, Waiting::Item(item));
+    }
+
+    /// Queues what a room kept, for its new member, and a mark behind it. Counted as its own traffic, so that nothing is
+    /// read from a client that has much of it before it.
+    pub fn replay(&self, cursor: Option<Cursor>) {
+        if let Some(cursor) = cursor {
+            self.take_in(From::Own, Waiting::Replay(cursor));
+        }
+        self.take_in(From::Own, Waiting::Mark);
+    }
+
+    /// Queues what the plugin sends as it hears of a join: before the first mark, and so behind that join's replay and
+    /// before all live messages.
+    pub fn put_at_mark(&self, item: Outgoing) {
+        if self.closing.get() {
+            return;
+        }
+        let without_mark = self.queue.borrow_mut().insert_at_mark(item);
+        match without_mark {
+            Some(item) => self.put(item),
+            None => self.wake(),
+        }
+    }
+
+    /// Takes the first mark away: the plugin was told.
+    pub fn release(&self) {
+        self.queue.borrow_mut().release();
+        self.wake();
     }
 
     /// Queues what others sent; where there is no room for it, the policy decides.
     pub fn offer(&self, item: Outgoing) -> Offered {
         if self.closing.get() || self.has_room(item.size()) {
-            self.take_in(From::Others, item);
+            self.take_in(From::Others, Waiting::Item(item));
             return Offered::Taken;
         }
         match self.bounds.slow {
@@ -168,13 +176,13 @@ impl Mailbox {
             }
             oldest += 1;
         }
-        self.take_in(From::Others, item);
+        self.take_in(From::Others, Waiting::Item(item));
         Offered::Dropped { oldest, newest: 0 }
     }
 
     /// Queues the end, behind all that waits. Only the first counts.
     pub fn close(&self, frame: CloseFrame) {
-        self.take_in(From::Own, Outgoing::Close(frame));
+        self.take_in(From::Own, Waiting::Item(Outgoing::Close(frame)));
         self.closing.set(true);
     }
 
@@ -189,11 +197,7 @@ impl Mailbox {
     /// Takes nothing more: the connection is gone. Gives the close that still waited, if one did.
     pub fn shut(&self) -> Option<CloseFrame> {
         self.closing.set(true);
-        let waiting = std::mem::take(&mut *self.queue.borrow_mut());
-        waiting.items.into_iter().find_map(|(_, item)| match item {
-            Outgoing::Close(frame) => Some(frame),
-            _ => None,
-        })
+        self.queue.take().into_close()
     }
 
     /// Whether a close was queued, after which no message of the client is delivered.
@@ -261,7 +265,7 @@ impl Mailbox {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.queue.borrow().items.is_empty()
+        self.queue.borrow().is_empty()
     }
 
     /// The next item, or a wake-up once there is one. One task reads.
@@ -280,20 +284,20 @@ impl Mailbox {
         self.reader.set(Some(cx.waker().clone()));
     }
 
-    fn pop(&self) -> Option<Outgoing> {
-        let mut queue = self.queue.borrow_mut();
-        let item = queue.take(0)?;
-        if queue.items.is_empty() && queue.items.capacity() > SPARE_SLOTS {
-            queue.items = VecDeque::new();
-        }
-        Some(item)
+    /// Takes what is left of a room's replay back: its member left.
+    pub fn end_replay(&self, room: &Arc<str>) {
+        self.queue.borrow_mut().end_replay(room);
     }
 
-    fn take_in(&self, from: From, item: Outgoing) {
+    fn pop(&self) -> Option<Outgoing> {
+        self.queue.borrow_mut().pop()
+    }
+
+    fn take_in(&self, from: From, waiting: Waiting) {
         if self.closing.get() {
             return;
         }
-        self.queue.borrow_mut().push(from, item);
+        self.queue.borrow_mut().push(from, waiting);
         self.wake();
     }
 
@@ -304,43 +308,16 @@ impl Mailbox {
     }
 }
 
-impl Queue {
-    fn push(&mut self, from: From, item: Outgoing) {
-        self.count(from, |load| {
-            load.bytes += item.size();
-            load.messages += 1;
-        });
-        self.items.push_back((from, item));
-    }
-
-    fn take(&mut self, index: usize) -> Option<Outgoing> {
-        let (from, item) = self.items.remove(index)?;
-        self.count(from, |load| {
-            load.bytes -= item.size();
-            load.messages -= 1;
-        });
-        Some(item)
-    }
-
-    /// Drops what others sent first, if there is such a message; what is no message, and its own traffic, stays.
-    fn drop_oldest(&mut self) -> bool {
-        let may_go =
-            |(from, item): &(From, Outgoing)| *from == From::Others && matches!(item, Outgoing::Message { .. });
-        let oldest = self.items.iter().position(may_go);
-        oldest.is_some_and(|oldest| self.take(oldest).is_some())
-    }
-
-    fn count(&mut self, from: From, change: impl Fn(&mut Load)) {
-        change(&mut self.total);
-        if from == From::Others {
-            change(&mut self.others);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::history::Memory;
+    use super::super::room::RoomKey;
     use super::*;
+    use crate::clock::Clock;
+    use crate::config::{Keep, RoomConfig, RoomPattern};
+    use crate::event::Replay;
+    use crate::limits::Limits;
+    use crate::metrics::Metrics;
 
     fn mailbox() -> Rc<Mailbox> {
         with(Bounds { bytes: 100, messages: 4, slow: SlowPolicy::Close })
@@ -366,6 +343,76 @@ mod tests {
 
     fn text(length: usize) -> Outgoing {
         Outgoing::message(Message::text("x".repeat(length)))
+    }
+
+    /// Seven messages of 10 bytes that a room keeps, as the cursor of one that joins it.
+    fn kept() -> Cursor {
+        let keep = Keep { messages: 10, bytes: 10_000, time: std::time::Duration::from_secs(1) };
+        let rooms = [RoomConfig { pattern: RoomPattern::Name("room".into()), keep }];
+        let memory = Memory::new(&rooms, &Clock::manual(), &Limits::default(), &Metrics::default());
+        let key = RoomKey { tenant: TenantId::UNNAMED, name: "room".into() };
+        let mut history = memory.begin(&key, 7).expect("it keeps");
+        (1..=7).for_each(|offset| history.push(offset, &Message::text("x".repeat(10))));
+        let replayed = history.replay(&key.name, 7, Replay::Newest(7)).expect("it was asked for");
+        replayed.cursor.expect("something is kept")
+    }
+
+    fn offset(item: Option<Outgoing>) -> Option<u64> {
+        match item {
+            Some(Outgoing::Message { origin, .. }) => origin?.place.map(|place| place.offset),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_replay_comes_out_one_by_one_and_counts_as_its_own_until_it_is_out() {
+        let mailbox = mailbox();
+        mailbox.replay(Some(kept()));
+        assert_eq!(mailbox.offer(text(100)), Offered::Taken, "what others may send is counted apart");
+        mailbox.close(close::RESTART);
+        for expected in 1..=7 {
+            assert!(mailbox.is_half_full());
+            assert_eq!(offset(mailbox.pop()), Some(expected));
+        }
+        mailbox.release();
+        assert!(matches!(mailbox.pop(), Some(Outgoing::Message { origin: None, .. })));
+        assert_eq!(code(mailbox.pop()), Some(1012));
+        assert!(mailbox.pop().is_none() && !mailbox.is_half_full());
+    }
+
+    #[test]
+    fn what_is_sent_at_the_mark_stands_between_the_replay_and_what_is_live() {
+        let mailbox = mailbox();
+        mailbox.replay(None);
+        mailbox.replay(Some(kept()));
+        assert_eq!(mailbox.offer(text(60)), Offered::Taken);
+        assert!(mailbox.pop().is_none(), "nothing passes a mark");
+        mailbox.put_at_mark(text(1));
+        mailbox.put_at_mark(text(2));
+        let size = |item: Option<Outgoing>| item.map(|item| item.size());
+        assert_eq!((size(mailbox.pop()), size(mailbox.pop()), size(mailbox.pop())), (Some(1), Some(2), None));
+        mailbox.release();
+        assert_eq!((1..=7).find(|expected| offset(mailbox.pop()) != Some(*expected)), None);
+        mailbox.put_at_mark(text(3));
+        mailbox.release();
+        mailbox.put_at_mark(text(4));
+        assert_eq!((size(mailbox.pop()), size(mailbox.pop()), size(mailbox.pop())), (Some(3), Some(60), Some(4)));
+        assert!(mailbox.pop().is_none());
+    }
+
+    #[test]
+    fn a_replay_falls_away_with_its_membership() {
+        let mailbox = mailbox();
+        mailbox.replay(Some(kept()));
+        mailbox.put(text(1));
+        assert_eq!(offset(mailbox.pop()), Some(1));
+        mailbox.end_replay(&"other".into());
+        assert!(mailbox.is_half_full());
+        mailbox.end_replay(&"room".into());
+        assert!(!mailbox.is_half_full());
+        mailbox.release();
+        assert!(matches!(mailbox.pop(), Some(Outgoing::Message { origin: None, .. })));
+        assert!(mailbox.pop().is_none());
     }
 
     fn code(item: Option<Outgoing>) -> Option<u16> {

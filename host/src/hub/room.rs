@@ -2,14 +2,18 @@
 //!
 //! Here is who the members are and in which order messages go out; the delivery itself is `hub/local` on each worker.
 //! Members lie in one shard per worker, so that connecting, which joins the implicit rooms, does not contend.
+//! What a room keeps (`hub/history`) is part of its order.
 //! Invariants: a place in the order is given, and its mail put into every inbox, under one lock, so all workers see one
-//! order; no lock is held across an await; a room without members is not in the map, implicit ones apart.
+//! order; no lock is held across an await; a room without members and kept messages does not stay in the map, implicit
+//! ones apart.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::history::{History, Memory, Page, Replayed};
 use super::inbox::{Mail, Permit, Publication};
+use crate::event::{Place, Replay};
 use crate::id::{ConnectionId, TenantId, WorkerIndex};
 use crate::message::Message;
 
@@ -33,13 +37,33 @@ impl RoomKey {
 pub struct Rooms {
     rooms: RwLock<HashMap<RoomKey, Arc<Room>>>,
     workers: usize,
+    memory: Arc<Memory>,
 }
 
 /// One room.
 pub struct Room {
-    /// The place that the next message gets. Its lock is held while a message goes out.
-    next: Mutex<u64>,
+    /// Its lock is held while a message goes out.
+    order: Mutex<Order>,
+    /// Which life of the room this is; another one counts its messages anew.
+    epoch: u64,
+    /// Whether it keeps messages, readable without the lock.
+    keeps: bool,
     shards: Box<[Shard]>,
+}
+
+struct Order {
+    /// The offset of the newest message; 0 before the first.
+    newest: u64,
+    history: Option<History>,
+}
+
+/// What came of a join.
+#[derive(Debug)]
+pub struct Joining {
+    /// The member gets the messages after this place.
+    pub after: Place,
+    /// None where no replay was asked for, or the room keeps nothing.
+    pub replayed: Option<Replayed>,
 }
 
 #[derive(Default)]
@@ -50,79 +74,137 @@ struct Shard {
 
 impl Rooms {
     /// No rooms yet, for this many workers.
-    pub fn new(workers: usize) -> Self {
-        Self { rooms: RwLock::default(), workers }
+    pub fn new(workers: usize, memory: Arc<Memory>) -> Self {
+        Self { rooms: RwLock::default(), workers, memory }
     }
 
-    /// Makes the connection a member; gives the place from which on it gets messages.
-    pub fn join(&self, key: &RoomKey, worker: WorkerIndex, member: ConnectionId) -> u64 {
+    /// What rooms may keep.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Makes the connection a member, and says from where on it gets messages.
+    pub fn join(&self, key: &RoomKey, worker: WorkerIndex, member: ConnectionId, replay: Replay) -> Joining {
         if let Some(room) = self.read().get(key) {
-            return room.join(key, worker, member);
+            return room.join(key, worker, member, replay);
         }
-        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-        let room = rooms.entry(key.clone()).or_insert_with(|| Arc::new(Room::new(self.workers)));
-        room.join(key, worker, member)
+        self.make(key, |room| room.join(key, worker, member, replay))
     }
 
-    /// Ends a membership, and the room with its last one.
+    /// Ends a membership, and the room with its last one, unless it keeps something.
     pub fn leave(&self, key: &RoomKey, worker: WorkerIndex, member: ConnectionId) {
         let Some(room) = self.find(key) else { return };
         room.shards[worker].remove(member);
         if room.count() == 0 && !key.is_implicit() {
-            self.remove_if_empty(key);
+            self.remove_if_idle(key);
         }
     }
 
-    /// The room, if anyone is in it.
+    /// Whether a message to the room reaches anyone, or would be kept.
+    pub fn takes(&self, key: &RoomKey) -> bool {
+        self.read().contains_key(key) || self.memory.keeps(&key.name)
+    }
+
+    /// Sends a message to the members and keeps it, as far as the room does either. Permits are by worker; those that
+    /// are not needed go back. Done under the map's lock, so that the room is not removed with the message in it.
+    pub fn publish(&self, key: &RoomKey, message: (Message, Box<[ConnectionId]>), permits: Vec<Permit>) {
+        if let Some(room) = self.read().get(key) {
+            return room.publish(key, message, permits);
+        }
+        if self.memory.keeps(&key.name) {
+            self.make(key, |room| room.publish(key, message, permits));
+        }
+    }
+
+    /// The room, if it has members or messages.
     pub fn find(&self, key: &RoomKey) -> Option<Arc<Room>> {
         self.read().get(key).cloned()
     }
 
-    /// How many rooms have members, implicit ones included.
+    /// How many rooms have members or messages, implicit ones included.
     pub fn count(&self) -> usize {
         self.read().len()
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<RoomKey, Arc<Room>>> {
+    /// Lets go of kept messages whose time is over, and of rooms that nothing is left of.
+    pub fn sweep(&self) {
+        let keeping = |(key, room): (&RoomKey, &Arc<Room>)| room.keeps.then(|| (key.clone(), room.clone()));
+        let rooms: Vec<_> = self.read().iter().filter_map(keeping).collect();
+        for (key, room) in rooms {
+            if room.is_idle() {
+                self.remove_if_idle(&key);
+            }
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<RoomKey, Arc<Room>>> {
         self.rooms.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joining happens under the map's read lock, so nobody can come in between the question and the removal.
-    fn remove_if_empty(&self, key: &RoomKey) {
-        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-        if rooms.get(key).is_some_and(|room| room.count() == 0) {
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<RoomKey, Arc<Room>>> {
+        self.rooms.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something in a room that is made where it is not there.
+    fn make<T>(&self, key: &RoomKey, act: impl FnOnce(&Room) -> T) -> T {
+        let begin = || Arc::new(Room::new(self.workers, key, &self.memory));
+        act(self.write().entry(key.clone()).or_insert_with(begin))
+    }
+
+    /// Joining and publishing happen under the map's lock, so nobody can come in between the question and the removal.
+    fn remove_if_idle(&self, key: &RoomKey) {
+        let mut rooms = self.write();
+        if rooms.get(key).is_some_and(|room| room.is_idle()) {
             rooms.remove(key);
         }
     }
 }
 
 impl Room {
-    fn new(workers: usize) -> Self {
-        Self { next: Mutex::new(0), shards: (0..workers).map(|_| Shard::default()).collect() }
+    fn new(workers: usize, key: &RoomKey, memory: &Arc<Memory>) -> Self {
+        let epoch = memory.begin_epoch();
+        let history = memory.begin(key, epoch);
+        let (keeps, shards) = (history.is_some(), (0..workers).map(|_| Shard::default()).collect());
+        Self { order: Mutex::new(Order { newest: 0, history }), epoch, keeps, shards }
     }
 
-    fn join(&self, key: &RoomKey, worker: WorkerIndex, member: ConnectionId) -> u64 {
+    fn join(&self, key: &RoomKey, worker: WorkerIndex, member: ConnectionId, replay: Replay) -> Joining {
         if key.is_implicit() {
             self.shards[worker].insert(member);
-            return 0;
+            return Joining { after: Place { epoch: self.epoch, offset: 0 }, replayed: None };
         }
-        let next = self.order();
+        let mut order = self.order();
         self.shards[worker].insert(member);
-        *next
+        let after = Place { epoch: self.epoch, offset: order.newest };
+        let replayed = order.history.as_mut().and_then(|history| history.replay(&key.name, after.offset, replay));
+        Joining { after, replayed }
     }
 
-    /// Gives the message its place and mails it to every worker that has members. Permits are by worker; those that
-    /// are not needed go back.
-    pub fn publish(&self, key: &RoomKey, (message, exclude): (Message, Box<[ConnectionId]>), permits: Vec<Permit>) {
-        let mut next = self.order();
-        let publication = Publication { room: key.clone(), place: *next, message, exclude };
-        *next += 1;
-        let publication = Arc::new(publication);
+    fn publish(&self, key: &RoomKey, (message, exclude): (Message, Box<[ConnectionId]>), permits: Vec<Permit>) {
+        let mut order = self.order();
+        order.newest += 1;
+        let place = Place { epoch: self.epoch, offset: order.newest };
+        if let Some(history) = &mut order.history {
+            history.push(place.offset, &message);
+        }
+        let (room, is_kept) = (key.clone(), self.keeps);
+        let publication = Arc::new(Publication { room, place, is_kept, message, exclude });
         for (shard, permit) in self.shards.iter().zip(permits) {
             if shard.count.load(Ordering::Acquire) > 0 {
                 permit.send(Mail::Publish(publication.clone()));
             }
         }
+    }
+
+    /// At most `limit` kept messages after the offset `since`.
+    pub fn page(&self, since: Option<u64>, limit: usize) -> Page {
+        self.order().history.as_mut().map_or(Page::default(), |history| history.page(since, limit))
+    }
+
+    /// Whether it has no members, and keeps nothing whose time is not over.
+    fn is_idle(&self) -> bool {
+        let kept = self.keeps && self.order().history.as_mut().is_some_and(History::expire);
+        !kept && self.count() == 0
     }
 
     /// How many members there are.
@@ -140,8 +222,8 @@ impl Room {
         found
     }
 
-    fn order(&self) -> MutexGuard<'_, u64> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -165,20 +247,40 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Clock;
+    use crate::config::{Keep, RoomConfig, RoomPattern};
+    use crate::limits::Limits;
+    use crate::metrics::Metrics;
 
     fn key(name: &str) -> RoomKey {
         RoomKey { tenant: TenantId::UNNAMED, name: name.into() }
     }
 
+    /// Rooms of two workers, of which those that begin with `kept/` keep messages for a second.
+    fn rooms(clock: &Clock) -> Rooms {
+        let keep = Keep { messages: 10, bytes: 10_000, time: Duration::from_secs(1) };
+        let kept = RoomConfig { pattern: RoomPattern::Prefix("kept/".into()), keep };
+        Rooms::new(2, Memory::new(&[kept], clock, &Limits::default(), &Metrics::default()))
+    }
+
+    fn join(rooms: &Rooms, name: &str, raw: u64) -> Joining {
+        rooms.join(&key(name), raw as usize % 2, ConnectionId::from_guest(raw), Replay::Newest(10))
+    }
+
+    fn publish(rooms: &Rooms, name: &str) {
+        rooms.publish(&key(name), (Message::text("x"), Box::default()), Vec::new());
+    }
+
     #[test]
     fn an_empty_room_is_freed_and_an_implicit_one_stays() {
-        let rooms = Rooms::new(2);
-        let member = ConnectionId::from_guest(7);
+        let rooms = rooms(&Clock::manual());
         for name in ["lobby", "@all"] {
-            rooms.join(&key(name), 1, member);
+            join(&rooms, name, 7);
             assert_eq!(rooms.find(&key(name)).map(|room| room.count()), Some(1));
-            rooms.leave(&key(name), 1, member);
+            rooms.leave(&key(name), 1, ConnectionId::from_guest(7));
         }
         assert!(rooms.find(&key("lobby")).is_none());
         assert!(rooms.find(&key("@all")).is_some());
@@ -186,11 +288,54 @@ mod tests {
 
     #[test]
     fn members_are_counted_and_listed_over_all_workers() {
-        let rooms = Rooms::new(2);
+        let rooms = rooms(&Clock::manual());
         for raw in 0..10 {
-            rooms.join(&key("lobby"), raw as usize % 2, ConnectionId::from_guest(raw));
+            join(&rooms, "lobby", raw);
         }
         let room = rooms.find(&key("lobby")).expect("it has members");
         assert_eq!((room.count(), room.members(100).len(), room.members(7).len()), (10, 10, 7));
+    }
+
+    #[test]
+    fn a_room_that_keeps_outlives_its_members_until_its_messages_are_over() {
+        let clock = Clock::manual();
+        let rooms = rooms(&clock);
+        publish(&rooms, "lobby");
+        publish(&rooms, "kept/a");
+        assert_eq!(rooms.count(), 1, "where nobody is, only a room that keeps takes a message");
+        let joining = join(&rooms, "kept/a", 7);
+        let replayed = joining.replayed.expect("it keeps");
+        assert_eq!((joining.after.offset, replayed.cursor.map(|cursor| cursor.messages())), (1, Some(1)));
+        rooms.leave(&key("kept/a"), 1, ConnectionId::from_guest(7));
+        clock.advance(Duration::from_millis(999));
+        rooms.sweep();
+        assert_eq!(rooms.count(), 1);
+        clock.advance(Duration::from_millis(1));
+        rooms.sweep();
+        assert_eq!(rooms.count(), 0);
+        let again = join(&rooms, "kept/a", 7).replayed.expect("it keeps").newest;
+        assert_eq!((again.epoch > replayed.newest.epoch, again.offset), (true, 0), "another life of its memory");
+    }
+
+    #[test]
+    fn each_life_of_a_room_is_another() {
+        let rooms = rooms(&Clock::manual());
+        let first = join(&rooms, "lobby", 7).after;
+        assert_eq!(join(&rooms, "lobby", 8).after.epoch, first.epoch);
+        [7, 8].into_iter().for_each(|raw| rooms.leave(&key("lobby"), raw as usize % 2, ConnectionId::from_guest(raw)));
+        assert_ne!(join(&rooms, "lobby", 7).after.epoch, first.epoch);
+    }
+
+    #[test]
+    fn a_room_with_members_goes_on_counting_when_all_that_it_kept_is_over() {
+        let clock = Clock::manual();
+        let rooms = rooms(&clock);
+        join(&rooms, "kept/a", 7);
+        publish(&rooms, "kept/a");
+        clock.advance(Duration::from_secs(2));
+        rooms.sweep();
+        publish(&rooms, "kept/a");
+        let page = rooms.find(&key("kept/a")).expect("it has a member").page(None, 10);
+        assert_eq!((page.oldest, page.newest, page.entries.len()), (2, 2, 1));
     }
 }

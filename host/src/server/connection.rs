@@ -16,8 +16,8 @@ use super::socket::{Happening, Socket};
 use super::worker::Worker;
 use crate::chain::{Chain, Ended, Faulted, Passed, Verdict, Whom};
 use crate::clock::Moment;
-use crate::event::{Effect, Interface, Kept, Notice, Subject};
-use crate::hub::commit::Commit;
+use crate::event::{Effect, Interface, Joined, Kept, Notice, Replay, Subject};
+use crate::hub::commit::{Commit, Joins, Spot};
 use crate::hub::mailbox::{Mailbox, Outgoing};
 use crate::message::{CloseFrame, Control, Message, close};
 use crate::store::Lost;
@@ -29,6 +29,8 @@ pub struct Connection {
     mailbox: Rc<Mailbox>,
     kept: Kept,
     passed: Passed,
+    /// Joins with a replay that the plugins that asked are still to be told of.
+    joins: Joins,
     deadlines: Deadlines,
     /// When the worker rings it next.
     alarm: Option<Moment>,
@@ -56,16 +58,18 @@ impl Connection {
         metrics.accepted.inc();
         metrics.connections.inc();
         let deadlines = Deadlines::new(worker.limits(), chain.route().idle);
-        let (alarm, controls) = Default::default();
-        let connection = Self { worker, chain, mailbox, kept, passed, deadlines, alarm, controls };
-        connection.implicit_rooms().iter().for_each(|room| connection.worker.local.join(&connection.mailbox, room));
+        let (joins, alarm, controls) = Default::default();
+        let connection = Self { worker, chain, mailbox, kept, passed, joins, deadlines, alarm, controls };
+        for room in connection.implicit_rooms() {
+            connection.worker.local.join(&connection.mailbox, &room, Replay::Nothing);
+        }
         connection
     }
 
     /// Carries out what an event asked for. Closes the connection, as after a fault, where its writes were lost.
     pub async fn commit(&mut self, effects: Vec<Effect>) -> Result<(), Lost> {
-        let kept = &mut self.kept;
-        let carried_out = Commit { local: &self.worker.local, own: &self.mailbox, kept }.run(effects).await;
+        let (local, own, kept, joins) = (&self.worker.local, &self.mailbox, &mut self.kept, &mut self.joins);
+        let carried_out = Commit { local, own, kept, joins }.run(effects).await;
         carried_out.inspect_err(|Lost| self.mailbox.close(close::INTERNAL))
     }
 
@@ -88,6 +92,9 @@ impl Connection {
         // For what the handshake sent.
         await_drain(&self.mailbox, &self.chain);
         loop {
+            while let Some((position, joined)) = self.joins.told.pop_front() {
+                Box::pin(self.joined(socket, position, joined)).await;
+            }
             self.arm(socket);
             let happened = match socket.next(&self.mailbox, &self.chain).await {
                 Happening::Message(message) => self.message(socket, message).await,
@@ -123,8 +130,8 @@ impl Connection {
 
     /// A message to the client passes the filters further out before it is written.
     async fn outgoing(&mut self, socket: &mut Socket, item: Outgoing) -> Option<End> {
-        let Outgoing::Message { message, room, reach } = item else { return None };
-        let event = async |chain: &Chain, subject, kept| chain.outbound(subject, kept, (message, room), reach).await;
+        let Outgoing::Message { message, origin, reach } = item else { return None };
+        let event = async |chain: &Chain, subject, kept| chain.outbound(subject, kept, (message, origin), reach).await;
         match self.event(socket, event).await {
             Some(Verdict::Through(message)) => socket.write(message).err().map(|_| End::Gone(close::LOST)),
             Some(Verdict::Close(frame)) => {
@@ -133,6 +140,16 @@ impl Connection {
             }
             Some(Verdict::Dropped) | None => None,
         }
+    }
+
+    /// Tells the plugin that joined with a replay how that went. What it sends lies ahead of what is live.
+    async fn joined(&mut self, socket: &mut Socket, position: usize, joined: Joined) {
+        self.joins.spot = Spot::Mark;
+        self.notice(socket, &Notice::Joined(joined), Whom::At(position)).await;
+        self.joins.spot = Spot::End;
+        self.mailbox.release();
+        // A plugin that answers by joining again and again keeps only its own connection busy.
+        tokio::task::yield_now().await;
     }
 
     /// A ping or pong of the client, for the guests that want to see them, as many as they are to be told of in a second.

@@ -26,7 +26,7 @@ use crate::chain::{Admission, Chain, Connected};
 use crate::config::WhenFull;
 use crate::event::{Header, Kept, Subject};
 use crate::handshake::{Handshake, Parts};
-use crate::hub::commit::{Commit, abandon};
+use crate::hub::commit::{Commit, Joins, abandon};
 use crate::hub::mailbox::{Bounds, Mailbox};
 use crate::id::TenantId;
 use crate::message::{CloseFrame, close};
@@ -241,8 +241,9 @@ impl Opening {
         let ended = self.chain.disconnect(self.subject(), kept, &frame, passed).await;
         let mut kept = ended.kept;
         self.mailbox.shut();
+        let (local, own, joins) = (&self.worker.local, &self.mailbox, &mut Joins::default());
         // Nobody is left to hear that it failed.
-        let _ = Commit { local: &self.worker.local, own: &self.mailbox, kept: &mut kept }.run(ended.effects).await;
+        let _ = Commit { local, own, kept: &mut kept, joins }.run(ended.effects).await;
         if close::may_send(frame.code) {
             // Its slot is free from here on: what is left is to tell the client.
             let held = Held { _slot: None, ..self.held };

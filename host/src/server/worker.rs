@@ -31,7 +31,7 @@ use crate::services::Services;
 
 /// How many accepted sockets may wait for a worker.
 const HANDED: usize = 1024;
-/// How often instances of generations that are gone, and values whose time is over, are looked for.
+/// How often what is over is looked for: instances of generations that are gone, values, and kept messages.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a worker that drains looks whether all its sockets are gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
@@ -125,7 +125,7 @@ impl Worker {
         let mail = tokio::task::spawn_local(self.clone().deliver());
         let alarms = tokio::task::spawn_local(self.clone().ring());
         let sweep = tokio::task::spawn_local(self.clone().sweep());
-        let sweep_store = tokio::task::spawn_local(self.clone().sweep_store());
+        let sweep_shared = tokio::task::spawn_local(self.clone().sweep_shared());
         let services = self.start_services().await;
         tokio::select! {
             () = self.take(sockets) => {}
@@ -138,7 +138,7 @@ impl Worker {
         mail.abort();
         alarms.abort();
         sweep.abort();
-        sweep_store.abort();
+        sweep_shared.abort();
     }
 
     /// The first worker has them all; once they were told to start, the server accepts.
@@ -173,11 +173,12 @@ impl Worker {
         }
     }
 
-    /// One worker does it for all, in the server's time.
-    async fn sweep_store(self: Rc<Self>) {
+    /// What all workers share is swept by one for all, in the server's time.
+    async fn sweep_shared(self: Rc<Self>) {
         while self.local.worker() == 0 {
             self.clock().sleep(SWEEP).await;
             self.abilities().store.sweep();
+            self.local.hub().rooms().sweep();
         }
     }
 

@@ -14,14 +14,32 @@ fn join(host: &FakeHost, user: &str) -> FakeConnection {
     connection
 }
 
-/// What a member was told, each checked to have a timestamp and then without it.
+/// What a member was told; what happened in the room is checked to have a timestamp and then without it.
 fn heard(connection: &FakeConnection) -> Vec<Value> {
     let told = connection.take_received().into_iter().map(|message| message.json::<Value>().unwrap());
     told.map(|mut value| {
-        assert!(value.as_object_mut().unwrap().remove("timestamp").unwrap().as_u64().unwrap() > 1_600_000_000_000);
+        if value["type"] != "joined" && value["type"] != "presence" {
+            assert!(value.as_object_mut().unwrap().remove("timestamp").unwrap().as_u64().unwrap() > 1_600_000_000_000);
+        }
         value
     })
     .collect()
+}
+
+fn say(connection: &FakeConnection, content: &str) {
+    connection.message::<Chat>(json!({"type": "message", "content": content}).to_string());
+}
+
+/// Connects, is told how the join went, and gives what it heard.
+fn enter(host: &FakeHost, target: &str) -> Vec<Value> {
+    let connection = host.connection(target);
+    connection.connect::<Chat>().unwrap();
+    connection.joined::<Chat>();
+    heard(&connection)
+}
+
+fn said(contents: &[&str]) -> Vec<Value> {
+    contents.iter().map(|content| json!({"type": "message", "user": "ann", "content": content})).collect()
 }
 
 #[test]
@@ -30,7 +48,7 @@ fn the_others_hear_who_joins() {
     let (ann, bob) = (join(&host, "ann"), join(&host, "bob"));
     assert_eq!(heard(&ann), [json!({"type": "user_joined", "user": "bob"})]);
     assert_eq!(heard(&bob), [] as [Value; 0]);
-    assert_eq!(bob.rooms(), ["chat/lobby"]);
+    assert_eq!(bob.rooms(), ["chat/lobby", "presence/lobby"]);
 }
 
 #[test]
@@ -102,7 +120,61 @@ fn a_room_that_is_not_configured_is_not_found() {
 
 #[test]
 fn a_name_too_long_for_a_room_is_not_found() {
-    let target = format!("/ws?user=ann&room={}", "x".repeat(124));
-    let refusal = FakeHost::new().connection(target.as_str()).connect::<Chat>().unwrap_err();
-    assert_eq!(refusal, Close::policy("Room not found").into());
+    let join = |room: &str| {
+        FakeHost::new().connection(format!("/ws?user=ann&room={room}").as_str()).connect::<Chat>().map(drop)
+    };
+    assert_eq!(join(&"x".repeat(119)), Ok(()));
+    for room in [&*"x".repeat(120), "a%0Ab"] {
+        assert_eq!(join(room), Err(Close::policy("Room not found").into()));
+    }
+}
+
+#[test]
+fn a_newcomer_gets_the_newest_of_what_is_kept_and_no_word_of_places() {
+    let host = FakeHost::new().keep("chat/*", 10).config("replay", "2");
+    let ann = join(&host, "ann");
+    ["one", "two", "three"].iter().for_each(|content| say(&ann, content));
+    assert_eq!(enter(&host, "/ws?room=lobby&user=bob"), said(&["two", "three"]));
+    assert_eq!(enter(&host, "/ws?room=attic&user=bob"), [] as [Value; 0]);
+}
+
+#[test]
+fn one_that_comes_back_gets_what_it_missed_and_hears_where_it_is() {
+    let host = FakeHost::new().keep("chat/*", 2);
+    let ann = join(&host, "ann");
+    say(&ann, "one");
+    let joined = |place: &str, complete: bool| json!({"type": "joined", "place": place, "complete": complete});
+    let first = enter(&host, "/ws?room=lobby&user=bob&since=");
+    let place = first[1]["place"].as_str().unwrap().to_owned();
+    assert_eq!(first, [said(&["one"]), vec![joined(&place, true)]].concat());
+    let newest = place.replace("-1", "-3");
+    ["two", "three"].iter().for_each(|content| say(&ann, content));
+    let back = format!("/ws?room=lobby&user=bob&since={place}");
+    assert_eq!(enter(&host, &back), [said(&["two", "three"]), vec![joined(&newest, true)]].concat());
+    say(&ann, "four");
+    let newest = place.replace("-1", "-4");
+    assert_eq!(enter(&host, &back), [said(&["three", "four"]), vec![joined(&newest, false)]].concat());
+}
+
+#[test]
+fn a_host_that_keeps_nothing_gives_no_place() {
+    let host = FakeHost::new();
+    assert_eq!(enter(&host, "/ws?room=lobby&user=bob"), [] as [Value; 0]);
+    let told = json!({"type": "joined", "place": null, "complete": false});
+    assert_eq!(enter(&host, "/ws?room=lobby&user=bob&since=1-1"), [told]);
+}
+
+#[test]
+fn a_place_that_is_none_is_refused() {
+    let cy = FakeHost::new().connection("/ws?room=lobby&user=cy&since=yesterday");
+    assert_eq!(cy.connect::<Chat>().unwrap_err(), Close::policy("Bad place").into());
+}
+
+#[test]
+fn who_asks_hears_how_many_are_present() {
+    let host = FakeHost::new();
+    let (ann, bob) = (join(&host, "ann"), join(&host, "bob"));
+    heard(&ann);
+    ann.message::<Chat>(r#"{"type":"presence"}"#);
+    assert_eq!((heard(&ann), heard(&bob)), (vec![json!({"type": "presence", "count": 2})], vec![]));
 }

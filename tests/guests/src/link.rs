@@ -38,7 +38,7 @@ impl Gate for Link {
 
 impl Inbound for Link {
     fn message(&self, connection: &Connection, message: &Message) -> Result<Verdict, Close> {
-        log::info(format_args!("in {}", shown(message)));
+        log::info(format_args!("in {}", script::shown(message)));
         Ok(verdict("in", connection, message))
     }
 }
@@ -46,19 +46,21 @@ impl Inbound for Link {
 impl Outbound for Link {
     fn message(&self, connection: &Connection, message: &Message, origin: Option<&Origin>) -> Result<Verdict, Close> {
         let room = origin.map(|origin| format!(" from {}", origin.room)).unwrap_or_default();
-        log::info(format_args!("out {}{room}", shown(message)));
+        let place = origin.and_then(|origin| origin.place);
+        let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
+        log::info(format_args!("out {}{room}{place}", script::shown(message)));
         Ok(verdict("out", connection, message))
     }
 }
 
 fn verdict(event: &str, connection: &Connection, message: &Message) -> Verdict {
-    if config::get("when").is_some_and(|text| text != shown(message)) {
+    if config::get("when").is_some_and(|text| text != script::shown(message)) {
         return Verdict::Pass;
     }
     let mut verdict = Verdict::Pass;
     for line in lines(event) {
         match script::split(&line) {
-            ("append", rest) => verdict = Verdict::Replace(format!("{}{rest}", shown(message)).into()),
+            ("append", rest) => verdict = Verdict::Replace(format!("{}{rest}", script::shown(message)).into()),
             ("drop", _) => verdict = Verdict::Drop,
             ("close", rest) => verdict = script::close(rest).into(),
             _ => script::command(connection, &line),
@@ -70,10 +72,6 @@ fn verdict(event: &str, connection: &Connection, message: &Message) -> Verdict {
 fn lines(event: &str) -> Vec<String> {
     let script = config::get(event).unwrap_or_default();
     script.split(';').map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
-}
-
-fn shown(message: &Message) -> String {
-    message.text().map_or_else(|_| format!("{} bytes", message.len()), str::to_owned)
 }
 
 export!(Link: gate, inbound, outbound);

@@ -2,10 +2,11 @@
 //!
 //! Before it is connected it runs the `do` values of the query, and refuses with `respond=STATUS` or `close=CODE REASON`.
 //! When the connection is gone it tells the room `observers` how, and runs the `bye` values. Bytes come back as they are.
+//! How a join with a replay went it says as `joined ROOM EPOCH-OFFSET complete`, and then runs the `joined` values.
 //! Each event is a line in the log.
 
 use switchboard_sdk::room::Room;
-use switchboard_sdk::{Accept, Close, Connection, Handler, Message, Refusal, Request, export, log};
+use switchboard_sdk::{Accept, Close, Connection, Handler, Joined, Message, Refusal, Request, RoomEvents, export, log};
 
 #[derive(Default)]
 struct Puppet;
@@ -42,4 +43,15 @@ impl Handler for Puppet {
     }
 }
 
-export!(Puppet);
+impl RoomEvents for Puppet {
+    type State = ();
+
+    fn joined(&self, connection: &Connection, joined: Joined<'_>, _: &mut ()) -> Result<(), Close> {
+        let complete = if joined.complete { "complete" } else { "incomplete" };
+        connection.send_text(format!("joined {} {} {complete}", joined.room, joined.newest))?;
+        connection.handshake()?.query_all("joined").for_each(|line| script::command(connection, line));
+        Ok(())
+    }
+}
+
+export!(Puppet: handler, room_events);

@@ -7,14 +7,39 @@ const GAP = 28;
 
 const context = await open(TAB);
 const tabs = new Map();
+/** Users whose tabs reach nothing, as those of a computer that sleeps. */
+const cut = new Set();
+/** The open sockets of each user, as pairs of what the page and what the server has. */
+const sockets = new Map();
 
 const actions = {
   /** Opens a user's tab and waits until it is connected. */
   async open(user) {
     const tab = await context.newPage();
     tabs.set(user, tab);
+    sockets.set(user, []);
+    await tab.routeWebSocket("**/ws?*", (page) => {
+      if (cut.has(user)) return page.close({ code: 1001 });
+      sockets.get(user).push(page, page.connectToServer());
+    });
     await tab.goto(`${address}/?user=${user}&room=lobby`);
     await actions.isShown(user, "connected");
+  },
+
+  /** Ends the connections of a user's tab, and lets none through until it is mended. */
+  async cut(user) {
+    cut.add(user);
+    await Promise.all(sockets.get(user).splice(0).map((side) => side.close({ code: 1001 })));
+    await actions.isShown(user, "lost");
+  },
+
+  async mend(user) {
+    cut.delete(user);
+    await actions.isShown(user, "connected");
+  },
+
+  async close(user) {
+    await tabs.get(user).close();
   },
 
   async say(user, text) {
@@ -37,6 +62,20 @@ const actions = {
   /** Waits for a line about what happened in the room. */
   async notices(user, type, text) {
     await tabs.get(user).locator(`.notice[data-type="${type}"]`, { hasText: text }).first().waitFor();
+  },
+
+  async hasNoNotice(user, type) {
+    expect(`notices of ${type}`, await tabs.get(user).locator(`.notice[data-type="${type}"]`).count(), 0);
+  },
+
+  /** All messages that the tab shows, in their order. */
+  async hasMessages(user, ...texts) {
+    expect("the messages", JSON.stringify(await tabs.get(user).locator(".message .text").allTextContents()), JSON.stringify(texts));
+  },
+
+  /** Waits until an element shows a text. */
+  async sees(user, id, text) {
+    await tabs.get(user).locator(`#${id}`, { hasText: text }).waitFor();
   },
 
   /** Waits for a state of the connection: "connected" or "lost". */

@@ -1,7 +1,7 @@
 //! The host functions that an event's effects come from: connections, flow, control, rooms and timers.
 //!
-//! What they ask for is carried out when the event returns; their checks are made at once. What the fake host cannot do (kept
-//! messages of rooms) it answers with `unsupported`, as a host may.
+//! What they ask for is carried out when the event returns; their checks are made at once. Rooms keep messages where the
+//! test has them do so; about others it answers `unsupported`, as the host does.
 
 /// The connections.
 pub mod connections {
@@ -114,12 +114,12 @@ pub mod rooms {
     pub fn join(connection: u64, room: &str, replay: Replay) -> Result<(), Failure> {
         enter(connection, room)?;
         if replay != Replay::Nothing {
-            return failure("unsupported", "the fake host keeps no messages");
+            keeping(room)?;
         }
         if World::with(|world| world.peer(connection).rooms.len()) >= ROOMS {
             return failure("quota", "a connection can be in 100 rooms");
         }
-        ask(Effect::Join(connection, room.to_owned()), 0)
+        ask(Effect::Join(connection, room.to_owned(), replay), 0)
     }
 
     pub fn leave(connection: u64, room: &str) -> Result<(), Failure> {
@@ -129,32 +129,48 @@ pub mod rooms {
 
     pub fn publish(room: &str, message: &Message, exclude: &[u64]) -> Result<(), Failure> {
         not_outbound()?;
-        sized(room)?;
+        printable(room)?;
         ask(Effect::Publish(room.to_owned(), message.clone(), exclude.to_vec()), message.len())
     }
 
     pub fn members(room: &str, limit: u32) -> Result<Vec<u64>, Failure> {
-        sized(room)?;
+        printable(room)?;
         let mut members = World::with(|world| world.members(room));
         members.truncate(limit.min(10_000) as usize);
         Ok(members)
     }
 
     pub fn count(room: &str) -> Result<u32, Failure> {
-        sized(room)?;
+        printable(room)?;
         Ok(World::with(|world| world.members(room).len()) as u32)
     }
 
-    pub fn history(room: &str, _since: Option<u64>, _limit: u32) -> Result<Page, Failure> {
+    pub fn history(room: &str, since: Option<u64>, limit: u32) -> Result<Page, Failure> {
+        printable(room)?;
+        keeping(room)?;
+        Ok(World::with(|world| world.kept.page(room, since, limit)))
+    }
+
+    fn keeping(room: &str) -> Result<(), Failure> {
+        match World::with(|world| world.kept.count_of(room)) {
+            Some(_) => Ok(()),
+            None => failure("unsupported", "the room keeps no messages; FakeHost::keep has it keep some"),
+        }
+    }
+
+    fn printable(room: &str) -> Result<(), Failure> {
         sized(room)?;
-        failure("unsupported", "the fake host keeps no messages")
+        match room.contains(char::is_control) {
+            false => Ok(()),
+            true => failure("invalid", "a room's name has no control characters"),
+        }
     }
 
     /// What joining and leaving have in common.
     fn enter(connection: u64, room: &str) -> Result<(), Failure> {
         not_outbound()?;
         own(connection)?;
-        sized(room)?;
+        printable(room)?;
         match room.starts_with('@') {
             false => Ok(()),
             true => failure("invalid", "names that begin with @ belong to the host"),

@@ -11,8 +11,8 @@ use std::hint::black_box;
 use std::str::FromStr;
 use std::time::Duration;
 
-use switchboard_sdk::room::Room;
-use switchboard_sdk::{Close, Connection, Failure, flow, log, store, timer};
+use switchboard_sdk::room::{Entry, Replay, Room};
+use switchboard_sdk::{Close, Connection, Failure, Message, flow, log, store, timer};
 
 /// Runs each line of a script.
 pub fn run(connection: &Connection, script: &str) {
@@ -53,6 +53,8 @@ fn ask(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
         "id" => connection.send_text(connection.id().to_string()),
         "publish" | "publish-others" | "publish-bytes" => publish(connection, verb, rest),
         "join" => connection.join(rest),
+        "join-newest" | "join-since" => join_with(connection, verb, rest),
+        "history" => history(connection, rest),
         "leave" => connection.leave(rest),
         "count" => say(connection, format!("{rest} has {}", Room::named(rest).count()?)),
         "members" => members(connection, rest),
@@ -86,6 +88,31 @@ fn publish(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failur
         "publish-others" => Room::named(room).publish_except(rest, &[connection.id()]),
         _ => Room::named(room).publish(vec![b'x'; number(rest)]),
     }
+}
+
+/// `join-newest COUNT ROOM` and `join-since EPOCH-OFFSET ROOM`.
+fn join_with(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
+    let (what, room) = split(rest);
+    match verb {
+        "join-newest" => connection.join_with(room, Replay::Newest(number(what))),
+        _ => connection.join_with(room, Replay::Since(number(what))),
+    }
+}
+
+/// `history ROOM SINCE LIMIT` says what is kept: `1-3: 2 two, 3 three`. A `-` for SINCE leaves it out.
+fn history(connection: &Connection, rest: &str) -> Result<(), Failure> {
+    let (room, rest) = split(rest);
+    let (since, limit) = split(rest);
+    let since = (since != "-").then(|| number(since));
+    let page = Room::named(room).history(since, number(limit))?;
+    let entry = |entry: &Entry| format!("{} {}", entry.offset, shown(&entry.message));
+    let entries: Vec<String> = page.entries.iter().map(entry).collect();
+    say(connection, format!("{}-{}: {}", page.oldest, page.newest, entries.join(", ")))
+}
+
+/// A text as it is, and of bytes how many there are.
+pub fn shown(message: &Message) -> String {
+    message.text().map_or_else(|_| format!("{} bytes", message.len()), str::to_owned)
 }
 
 fn members(connection: &Connection, room: &str) -> Result<(), Failure> {
