@@ -23,11 +23,12 @@ impl Handler for Careful {
             "fail" => return Err(OutOfStock.into()),
             _ => {}
         }
-        Ok(match message.json::<Value>() {
+        match message.json::<Value>() {
             Ok(value) if value["type"] == "ping" => connection.send_json(&json!({"type": "pong"}))?,
             Ok(value) => connection.send_json(&value)?,
             Err(_) => connection.send_json(&json!({"error": "Invalid JSON"}))?,
-        })
+        }
+        Ok(())
     }
 
     fn on_error(&self, close: Close) -> Close {

@@ -20,11 +20,12 @@ impl Handler for Strict {
     type State = ();
 
     fn message(&self, connection: &Connection, message: Message, _: &mut ()) -> Result<(), Close> {
-        Ok(match connection.handshake()?.query("expects") {
+        match connection.handshake()?.query("expects") {
             Some("bytes") => connection.send_bytes(message.bytes()?)?,
             Some("json") => connection.send_json(&Answer { status: "success", data: message.json()? })?,
             _ => connection.send_text(message.text()?)?,
-        })
+        }
+        Ok(())
     }
 }
 
