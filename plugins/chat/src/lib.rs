@@ -1,6 +1,6 @@
 //! Chat rooms: a handler that tells everyone in a room who joins, what is said, and who leaves.
 //!
-//! A client connects with `?room=lobby&user=ann` and says what [`Said`] can be; [`Told`] is what it is told. What is said goes to
+//! A client connects with `?room=lobby&user=ann` and says what `Said` can be; `Told` is what it is told. What is said goes to
 //! the host's room `chat/ROOM`, and who joins and leaves to `presence/ROOM`, so that a crowd that comes and goes does not push
 //! messages out of what the host keeps of the first (`[[room]]` in its configuration). A newcomer first gets the newest of them,
 //! oldest first. With `&since=` it is then told where in the room it is; it counts on, and comes back after a loss with
