@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config::{Config, PluginConfig};
 use crate::engine::compile::{LoadError, Source};
-use crate::engine::registry::{Registry, Reload};
+use crate::engine::registry::{Order, Registry, Reload};
 use crate::engine::watcher::Watcher;
 use crate::engine::{Abilities, Engine, Reuse};
 use crate::hub::Hub;
@@ -139,7 +139,12 @@ impl App {
 
     /// Reads a plugin's file again; none where there is no such plugin.
     pub fn reload(&self, plugin: &str) -> Option<Result<Reload, LoadError>> {
-        self.registry.reload(plugin)
+        self.registry.reload(plugin, Order { by: "command", canary: None })
+    }
+
+    /// The plugins, and what is done with their generations.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// Takes no more connections, closes the open ones with 1012, waits for their end and writes what is left of the store.
@@ -171,6 +176,8 @@ fn sources(config: &Config) -> Vec<Source> {
         files: plugin.files.clone(),
         handler: config.routes.iter().any(|route| route.handler == *name),
         middleware: config.routes.iter().any(|route| route.middleware.contains(name)),
+        canary: plugin.canary,
+        canary_time: plugin.canary_time,
     };
     config.plugins.iter().map(source).collect()
 }
@@ -191,6 +198,6 @@ fn reload_file(registry: &Weak<Registry>, file: &std::path::Path) {
     let same = |path: &PathBuf| path.canonicalize().ok() == file.canonicalize().ok();
     let names: Vec<_> = registry.sources().filter(|source| same(&source.path)).map(|s| s.name.clone()).collect();
     for name in names {
-        let _reported = registry.reload(&name);
+        let _reported = registry.reload(&name, Order { by: "file", canary: None });
     }
 }

@@ -74,6 +74,10 @@ pub struct PluginConfig {
     pub files: Option<PathBuf>,
     /// What the guest reads through `wasi:config/store`.
     pub config: BTreeMap<String, String>,
+    /// The share of the connections that takes a new generation first, in percent; none for all at once.
+    pub canary: Option<u8>,
+    /// The time after which a canary is promoted by itself; none leaves that to somebody.
+    pub canary_time: Option<Duration>,
 }
 
 /// A route with all that its routers add.

@@ -52,6 +52,9 @@ pub struct Plugin {
     #[serde(default)]
     pub watch: Vec<Text>,
     pub files: Option<Text>,
+    pub canary: Option<Spanned<u8>>,
+    #[serde(rename = "canary-ms")]
+    pub canary_ms: Option<Spanned<u64>>,
     #[serde(default)]
     pub config: BTreeMap<String, Spanned<toml::Value>>,
 }

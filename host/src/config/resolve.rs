@@ -164,8 +164,24 @@ impl Resolver<'_> {
             let watch = plugin.watch.iter().map(|entry| self.folder.join(entry.as_ref())).collect();
             let config = plugin.config.iter().map(|(key, value)| (key.clone(), self.scalar(key, value))).collect();
             let files = plugin.files.map(|files| self.folder(&files, "files"));
-            self.plugins.insert(name, PluginConfig { path, build: plugin.build, watch, files, config });
+            let (canary, canary_time) = self.canary(plugin.canary.as_ref(), plugin.canary_ms.as_ref());
+            let build = plugin.build;
+            self.plugins.insert(name, PluginConfig { path, build, watch, files, config, canary, canary_time });
         }
+    }
+
+    fn canary(&mut self, share: Option<&Spanned<u8>>, time: Option<&Spanned<u64>>) -> (Option<u8>, Option<Duration>) {
+        if let Some(share) = share.filter(|share| !(1..=99).contains(share.as_ref())) {
+            self.problem(
+                share,
+                "canary",
+                "a share of the connections is 1 to 99 percent; leave it out for all at once",
+            );
+        }
+        if let (None, Some(time)) = (share, time) {
+            self.problem(time, "canary-ms", "there is no `canary` that could be promoted after this time");
+        }
+        (share.map(|share| *share.as_ref()), time.map(|time| Duration::from_millis(*time.as_ref())))
     }
 
     /// Guests read texts, so other plain values are written as one.
