@@ -4,12 +4,13 @@
 //! Invariant: the listener is bound last, so a server that accepts is a server that works.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::watch;
 
+use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{Config, PluginConfig};
 use crate::engine::compile::{LoadError, Source};
@@ -32,17 +33,20 @@ pub struct Options {
     pub reuse: Reuse,
     /// Whether plugin files are watched.
     pub watch: bool,
+    /// Whether commands are taken on the control socket.
+    pub control: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true }
+        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true, control: true }
     }
 }
 
 /// A running server; dropped, it stops.
 pub struct App {
     // Dropped first, so that nothing is reloaded while the server stops.
+    _admin: Option<Admin>,
     _watcher: Option<Watcher>,
     server: Server,
     registry: Arc<Registry>,
@@ -114,7 +118,8 @@ impl App {
             stopping,
         };
         let server = Server::start(Arc::new(shared), listener, inboxes).context("the workers cannot be started")?;
-        Ok(Self { _watcher: watcher, server, registry, routes })
+        let admin = options.control.then(|| control(&config.control, &registry)).flatten();
+        Ok(Self { _admin: admin, _watcher: watcher, server, registry, routes })
     }
 
     /// Where it listens.
@@ -165,6 +170,18 @@ fn bind(address: SocketAddr) -> Result<TcpListener> {
         }
         _ => anyhow!("cannot listen on {address}: {error}; change `listen` in [server], or give `--listen`"),
     })
+}
+
+/// The control socket; a server without one serves all the same.
+fn control(path: &Path, registry: &Arc<Registry>) -> Option<Admin> {
+    let admin = Admin::start(path, Arc::downgrade(registry));
+    let warn = |error: &std::io::Error| {
+        tracing::warn!(
+            "no commands can be taken at {}: {error}; name another path with `control` in [server]",
+            path.display()
+        );
+    };
+    admin.inspect_err(warn).ok()
 }
 
 /// Where the plugins come from, and what they are used as.

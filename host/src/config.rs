@@ -45,6 +45,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// The folder for compiled code and the last good components.
     pub state: PathBuf,
+    /// The Unix socket that commands reach the running server by.
+    pub control: PathBuf,
     /// Whose word on a client's address is taken.
     pub proxies: ProxiesConfig,
     /// The file that holds the store; none where it is in memory only.

@@ -36,6 +36,7 @@ pub struct Server {
     pub listen: Option<Text>,
     pub workers: Option<Spanned<usize>>,
     pub state: Option<String>,
+    pub control: Option<String>,
     pub store: Option<Text>,
     pub trusted_proxies: Vec<Text>,
     pub forwarded: Option<Spanned<ForwardedHeader>>,

@@ -27,6 +27,8 @@ use crate::transaction::MAX_NAME;
 const LISTEN: &str = "127.0.0.1:8080";
 /// The state folder of a configuration without one.
 const STATE: &str = ".switchboard";
+/// The control socket in the state folder, of a configuration without one.
+const CONTROL: &str = "control.sock";
 /// The file in the state folder that holds a store on disk.
 const STORE: &str = "store.redb";
 /// The most plugins in one chain: a connection notes in a word of 64 bits which gates it passed.
@@ -80,13 +82,29 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     let (listen, workers, limits) = resolver.server(&server);
     let proxies = resolver.proxies(&server);
     let state = resolver.folder.join(server.state.as_deref().unwrap_or(STATE));
+    let control =
+        server.control.as_deref().map_or_else(|| state.join(CONTROL), |control| resolver.folder.join(control));
     let store = resolver.is_on_disk(server.store.as_ref()).then(|| state.join(STORE));
     let Resolver { folder, plugins, routes, problems, .. } = resolver;
     if !problems.is_empty() {
         return Err(problems);
     }
     let file = file.to_owned();
-    Ok(Config { file, folder, listen, workers, state, store, proxies, limits, plugins, routes, rooms, statics })
+    Ok(Config {
+        file,
+        folder,
+        listen,
+        workers,
+        state,
+        control,
+        store,
+        proxies,
+        limits,
+        plugins,
+        routes,
+        rooms,
+        statics,
+    })
 }
 
 impl Resolver<'_> {

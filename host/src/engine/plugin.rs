@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::generation::Generation;
-use super::rollout::{Rollout, Rules, Side};
+use super::rollout::{Rollout, Rules, Seen, Side};
 use crate::clock::Moment;
 use crate::id::ConnectionId;
 
@@ -47,6 +48,8 @@ struct Past {
     rejected: Option<Arc<Generation>>,
     /// Oldest first.
     records: VecDeque<Arc<Record>>,
+    /// Why the last file could not be loaded; none once one could.
+    trouble: Option<String>,
 }
 
 /// What is remembered of a generation, when the generation itself may be gone.
@@ -66,6 +69,55 @@ pub struct Record {
     pub faults: AtomicU64,
     /// What became of it, in a word; empty for one that took over and stayed.
     pub fate: Mutex<&'static str>,
+}
+
+/// What a plugin is doing, for people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Its name.
+    pub plugin: String,
+    /// The number of the newest generation.
+    pub generation: u64,
+    /// The hash of its content.
+    pub hash: String,
+    /// Its roll-out, while it is young.
+    pub rollout: Option<RolloutReport>,
+    /// Why the last file could not be loaded; none once one could.
+    pub trouble: Option<String>,
+    /// The generations so far, oldest first.
+    pub records: Vec<RecordReport>,
+}
+
+/// A roll-out, for people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RolloutReport {
+    /// The number of the generation before.
+    pub before: u64,
+    /// The share of the connections that the new one takes, in percent.
+    pub share: u8,
+    /// What was seen of the new one.
+    pub new: Seen,
+    /// What was seen of the one before.
+    pub old: Seen,
+}
+
+/// A generation that was, for people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecordReport {
+    /// Its number.
+    pub generation: u64,
+    /// The hash of its content.
+    pub hash: String,
+    /// When it took over, in milliseconds since the Unix epoch.
+    pub at: u64,
+    /// What made it take over.
+    pub by: String,
+    /// From reading the file to the swap, in milliseconds.
+    pub took_ms: u64,
+    /// Faults of its events.
+    pub faults: u64,
+    /// What became of it; empty for one that took over and stayed.
+    pub fate: String,
 }
 
 /// What follows from a fault.
@@ -261,9 +313,28 @@ impl Plugin {
         past.records.push_back(Arc::new(record));
     }
 
-    /// The last generations, oldest first.
-    pub fn records(&self) -> Vec<Arc<Record>> {
-        self.lock().records.iter().cloned().collect()
+    /// Notes why a file could not be loaded, or that one could.
+    pub fn note_trouble(&self, trouble: Option<String>) {
+        self.lock().trouble = trouble;
+    }
+
+    /// What it is doing.
+    pub fn report(&self) -> Report {
+        let (past, serving) = (self.lock(), self.serving.load_full());
+        let rollout = serving.rollout.as_ref().map(|rollout| RolloutReport {
+            before: rollout.before.identity.generation,
+            share: rollout.share(),
+            new: rollout.seen(Side::New),
+            old: rollout.seen(Side::Before),
+        });
+        Report {
+            plugin: self.name.to_string(),
+            generation: serving.generation.identity.generation,
+            hash: serving.generation.hash.clone(),
+            rollout,
+            trouble: past.trouble.clone(),
+            records: past.records.iter().map(|record| record.report()).collect(),
+        }
     }
 
     fn serve(&self, serving: Serving) {
@@ -274,6 +345,20 @@ impl Plugin {
 
     fn lock(&self) -> MutexGuard<'_, Past> {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Record {
+    fn report(&self) -> RecordReport {
+        RecordReport {
+            generation: self.generation,
+            hash: self.hash.clone(),
+            at: self.at,
+            by: self.by.to_owned(),
+            took_ms: self.took_ms,
+            faults: self.faults.load(Ordering::Relaxed),
+            fate: (*self.fate.lock().unwrap_or_else(PoisonError::into_inner)).to_owned(),
+        }
     }
 }
 

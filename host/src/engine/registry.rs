@@ -114,6 +114,7 @@ impl Registry {
         let entry = self.plugins.get(name)?;
         let outcome = self.try_reload(entry, order);
         let metrics = &self.engine.abilities.metrics;
+        entry.plugin.note_trouble(outcome.as_ref().err().map(ToString::to_string));
         match &outcome {
             Ok(Reload::Swapped { generation, took, canary }) => {
                 metrics.reloads.inc();
@@ -165,10 +166,13 @@ impl Registry {
     }
 
     fn known(&self, name: &str) -> Result<&Entry, NotPossible> {
-        self.plugins.get(name).ok_or_else(|| {
-            let known: Vec<_> = self.plugins.keys().map(|name| &**name).collect();
-            NotPossible::Unknown(name.to_owned(), known.join(", "))
-        })
+        self.plugins.get(name).ok_or_else(|| self.unknown(name))
+    }
+
+    /// What is said of a name that no plugin has.
+    pub fn unknown(&self, name: &str) -> NotPossible {
+        let known: Vec<_> = self.plugins.keys().map(|name| &**name).collect();
+        NotPossible::Unknown(name.to_owned(), known.join(", "))
     }
 
     /// Whether an event that faulted can be run again, because its generation is young and there is one before it.

@@ -65,7 +65,7 @@ struct Group {
 }
 
 /// What was seen of one side, for people.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Seen {
     /// Events that ended well.
     pub events: u64,
