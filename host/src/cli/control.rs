@@ -1,6 +1,7 @@
 //! `switchboard plugins`, `reload`, `rollback`, `promote`: what is asked of a server that runs.
 //!
-//! Finds the control socket through the project's configuration, sends one request and prints the answer.
+//! Finds the control socket through the project's configuration, sends one request and prints the answer. Whatever is
+//! refused there is the error of the command here.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
