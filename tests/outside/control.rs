@@ -1,4 +1,7 @@
 //! Commands to a running server: what the plugins are doing, and going forth and back between generations.
+//!
+//! The real binary on both ends. What a roll-back does to connections is in `it/rollout`; here it is what people type, what
+//! they are told, and who may.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
