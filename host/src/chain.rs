@@ -150,8 +150,14 @@ impl Chain {
     /// Records a fault, and says whether the event is to be run again, without the generation that it faulted on.
     fn recovers(&self, fault: &Fault, subject: Subject, avoided: &mut Vec<Avoided>) -> bool {
         fault.report(subject.connection, self.metrics());
-        avoided.push((fault.plugin.clone(), fault.generation));
-        self.registry.fall_back(fault)
+        let known = avoided.iter().position(|(plugin, _)| *plugin == fault.plugin);
+        let index = known.unwrap_or_else(|| {
+            avoided.push((fault.plugin.clone(), Vec::new()));
+            avoided.len() - 1
+        });
+        let generations = &mut avoided[index].1;
+        generations.push(fault.generation);
+        self.registry.fall_back(fault, subject.connection, generations)
     }
 
     fn metrics(&self) -> &Metrics {
@@ -167,7 +173,7 @@ impl Faulted {
 
 /// Whether the generation that a connection's events run on has this export.
 fn has(pool: &Pool, connection: ConnectionId, interface: Interface) -> bool {
-    pool.plugin().serving().choose(connection, None).exports.has(interface)
+    pool.plugin().serving().choose(connection, &[]).exports.has(interface)
 }
 
 fn scope(pool: &Pool, interface: Interface, position: usize) -> Scope {

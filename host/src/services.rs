@@ -214,7 +214,7 @@ impl Runner {
         fault.report(ConnectionId::NONE, &self.registry.engine().abilities().metrics);
         self.registry.engine().abilities().metrics.service_faults.inc();
         // Where the generation was new, the one before is current again and is started next.
-        self.registry.fall_back(fault);
+        self.registry.fall_back(fault, ConnectionId::NONE, &[fault.generation]);
         None
     }
 

@@ -25,8 +25,8 @@ pub const MAX_CONTROL: usize = 125;
 /// What an effect costs beside its payload, so that a flood of empty ones is bounded too.
 const EFFECT_COST: usize = 64;
 
-/// A generation of a plugin that an event is not run on again.
-pub type Avoided = (Arc<str>, u64);
+/// A plugin, and generations of it that an event is not run on again.
+pub type Avoided = (Arc<str>, Vec<u64>);
 
 /// What one event asked for so far.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Transaction {
     pub subject: Subject,
     /// Lent by the connection for the time of the event.
     pub kept: Kept,
-    /// Generations on which this event has faulted, by plugin: they are not asked again.
+    /// Generations on which this event has faulted, by plugin: others are asked instead.
     pub avoided: Vec<Avoided>,
     scope: Scope,
     draft: Draft,
@@ -60,9 +60,9 @@ impl Transaction {
         self.scope = scope;
     }
 
-    /// The generation of this plugin on which the event has faulted, if it has.
-    pub fn avoids(&self, plugin: &Arc<str>) -> Option<u64> {
-        self.avoided.iter().find(|(avoided, _)| avoided == plugin).map(|(_, generation)| *generation)
+    /// The generations of this plugin on which the event has faulted.
+    pub fn avoids(&self, plugin: &Arc<str>) -> &[u64] {
+        self.avoided.iter().find(|(avoided, _)| avoided == plugin).map_or(&[], |(_, generations)| generations)
     }
 
     /// Who asks at present.

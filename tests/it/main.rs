@@ -29,4 +29,5 @@ mod services;
 mod stocks;
 mod store;
 mod stress;
+mod stress_reload;
 mod testing;

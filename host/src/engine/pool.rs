@@ -53,8 +53,8 @@ impl Pool {
     }
 
     /// Takes an instance of the generation that this connection's events run on, waiting for a turn where all are leased.
-    /// `avoided` is the one on which the event has faulted before.
-    pub async fn lease(&self, connection: ConnectionId, avoided: Option<u64>) -> Result<Lease<'_>, Box<Fault>> {
+    /// `avoided` are those on which the event has faulted before.
+    pub async fn lease(&self, connection: ConnectionId, avoided: &[u64]) -> Result<Lease<'_>, Box<Fault>> {
         let turn = match self.turns.try_acquire() {
             Ok(turn) => turn,
             Err(_) => self.wait().await,
@@ -85,7 +85,7 @@ impl Pool {
         &self,
         serving: &Serving,
         connection: ConnectionId,
-        avoided: Option<u64>,
+        avoided: &[u64],
     ) -> Result<Box<Instance>, Arc<Generation>> {
         let wanted = serving.choose(connection, avoided);
         let mut idle = self.idle.borrow_mut();

@@ -16,8 +16,9 @@ use super::cache::Cache;
 use super::compile::{self, Candidate, LoadError, Source};
 use super::fault::{Cause, Fault};
 use super::generation::Generation;
-use super::plugin::{Consequence, NotPossible, Plugin, Record};
+use super::plugin::{NotPossible, Plugin, Record};
 use super::rollout::Rules;
+use crate::id::ConnectionId;
 
 /// The number of the generation that a plugin starts with.
 const FIRST: u64 = 1;
@@ -183,17 +184,20 @@ impl Registry {
         }
     }
 
-    /// Whether an event that faulted can be run again, because its generation is young and there is one before it.
-    pub fn fall_back(&self, fault: &Fault) -> bool {
-        let Some(entry) = self.plugins.get(&fault.plugin).filter(|_| fault.cause != Cause::Host) else { return false };
-        let failed = entry.plugin.current();
-        match entry.plugin.faulted(fault.generation) {
-            Consequence::None => return false,
-            Consequence::Again => {}
-            Consequence::RolledBack => self.reject(&fault.plugin, &failed, "it faulted at once, or too often"),
+    /// Whether an event of this connection that faulted can be run again, on a generation that is not among those that it
+    /// has faulted on.
+    pub fn fall_back(&self, fault: &Fault, connection: ConnectionId, avoided: &[u64]) -> bool {
+        let Some(Entry { plugin, .. }) = self.plugins.get(&fault.plugin).filter(|_| fault.cause != Cause::Host) else {
+            return false;
+        };
+        if let Some(rejected) = plugin.faulted(fault.generation) {
+            self.reject(&fault.plugin, &rejected, "it faulted at once, or too often");
         }
-        self.engine.abilities.metrics.events_again.inc();
-        true
+        let again = plugin.has_other(connection, avoided);
+        if again {
+            self.engine.abilities.metrics.events_again.inc();
+        }
+        again
     }
 
     /// The archive on a thread of its own, since it writes files and a worker is waiting.
