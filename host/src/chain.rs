@@ -21,8 +21,10 @@ use crate::engine::instance::Step;
 use crate::engine::pool::Pool;
 use crate::engine::registry::Registry;
 use crate::event::{Effect, Event, Interface, Kept, Reply, Scope, Subject};
+use crate::message::{CloseFrame, close};
 use crate::metrics::Metrics;
 use crate::routes::Route;
+use crate::state::State;
 use crate::transaction::{Transaction, check_frame};
 
 /// The pools of one route's plugins on one worker.
@@ -75,6 +77,8 @@ pub struct Faulted {
     plugin: Arc<str>,
     /// Why, in the contract's words; none where it was no guest's doing.
     kind: Option<&'static str>,
+    /// How the connection ends, unless a gate says otherwise.
+    frame: CloseFrame,
 }
 
 impl Chain {
@@ -106,7 +110,7 @@ impl Chain {
         event: impl AsyncFn(Box<Transaction>) -> Step<T>,
     ) -> Ended<T> {
         loop {
-            let (transaction, outcome) = event(self.begin(subject, kept)).await;
+            let (mut transaction, outcome) = event(self.begin(subject, kept)).await;
             let fault = match outcome {
                 Ok(outcome) => {
                     let (kept, effects) = transaction.settle();
@@ -115,10 +119,13 @@ impl Chain {
                 Err(fault) => fault,
             };
             let faulted = Faulted::new(transaction.scope().position, &fault);
+            let again = self.recovers(&fault, subject, &mut transaction.kept.state);
             kept = transaction.undo();
-            if !self.recovers(&fault, subject) {
+            if !again {
                 return Ended { kept, effects: Vec::new(), outcome: Err(faulted) };
             }
+            // Each try has a budget of its own, so others get their turn between two.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -138,10 +145,20 @@ impl Chain {
         self.middleware.iter().enumerate().filter(move |(_, pool)| has(pool, interface))
     }
 
-    /// Records a fault, and says whether the event is to be run again.
-    fn recovers(&self, fault: &Fault, subject: Subject) -> bool {
-        fault.report(subject.connection, self.metrics());
-        self.registry.fall_back(fault)
+    /// Records a fault, and says whether the event is to be run again: on the generation before, or without the value that
+    /// did not fit, where the plugin is to start empty then. Each time one value less is there, so that has an end.
+    fn recovers(&self, fault: &Fault, subject: Subject, state: &mut State) -> bool {
+        if self.registry.fall_back(fault) {
+            fault.report(subject.connection, self.metrics());
+            return true;
+        }
+        let unfit = fault.unfit.as_ref().filter(|_| self.registry.resets_state(&fault.plugin));
+        let reset = unfit.is_some_and(|unfit| state.reset(unfit));
+        match reset {
+            true => fault.report_reset(subject.connection, self.metrics()),
+            false => fault.report(subject.connection, self.metrics()),
+        }
+        reset
     }
 
     fn metrics(&self) -> &Metrics {
@@ -151,7 +168,13 @@ impl Chain {
 
 impl Faulted {
     fn new(position: usize, fault: &Fault) -> Self {
-        Self { position, plugin: fault.plugin.clone(), kind: fault.cause.told() }
+        let frame = if fault.cause == Cause::State { close::STATE } else { close::INTERNAL };
+        Self { position, plugin: fault.plugin.clone(), kind: fault.cause.told(), frame }
+    }
+
+    /// How the connection ends, unless a gate says otherwise.
+    pub fn frame(&self) -> &CloseFrame {
+        &self.frame
     }
 }
 
@@ -183,7 +206,7 @@ async fn call(pool: &Pool, transaction: Box<Transaction>, event: Event<'_>) -> S
 
 /// A fault for an answer that cannot be carried out.
 fn bad_answer(pool: &Pool, generation: u64, event: &'static str, message: String) -> Box<Fault> {
-    let (printed, backtrace) = Default::default();
+    let (printed, backtrace, unfit) = Default::default();
     let plugin = pool.plugin().name().clone();
-    Box::new(Fault { plugin, generation, event, cause: Cause::Answer, message, printed, backtrace })
+    Box::new(Fault { plugin, generation, event, cause: Cause::Answer, message, printed, backtrace, unfit })
 }

@@ -61,11 +61,11 @@ impl Chain {
     pub async fn connect(&self, subject: Subject, mut kept: Kept) -> Connected {
         loop {
             let mut passed = Passed::default();
-            let (transaction, outcome) = self.ask(self.begin(subject, kept), &mut passed).await;
+            let (mut transaction, outcome) = self.ask(self.begin(subject, kept), &mut passed).await;
             let plugin = transaction.scope().plugin.clone();
             let admission = match outcome {
                 Ok(admission) => admission,
-                Err(fault) if self.recovers(&fault, subject) => {
+                Err(fault) if self.recovers(&fault, subject, &mut transaction.kept.state) => {
                     kept = transaction.undo();
                     continue;
                 }

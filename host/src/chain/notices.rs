@@ -69,8 +69,8 @@ impl Chain {
         ended
     }
 
-    /// Tells one link something as a transaction of its own, whose effects are added to what ended so far. A fault is logged
-    /// only, and gives no reply.
+    /// Tells one link something as a transaction of its own, whose effects are added to what ended so far. A fault that
+    /// cannot be recovered from is logged only, and gives no reply.
     async fn alone<T>(
         &self,
         subject: Subject,
@@ -78,16 +78,21 @@ impl Chain {
         (who, event): (Scope, Event<'_>),
     ) -> (Ended<T>, Option<Reply>) {
         let pool = self.middleware.get(who.position).unwrap_or(&self.handler);
-        let (transaction, reply) = call(pool, Transaction::new(subject, ended.kept, who), event).await;
-        match reply {
-            Ok(reply) => {
-                let (kept, asked) = transaction.settle();
-                ended.effects.extend(asked);
-                (Ended { kept, ..ended }, Some(reply))
-            }
-            Err(fault) => {
-                fault.report(subject.connection, self.metrics());
-                (Ended { kept: transaction.undo(), ..ended }, None)
+        loop {
+            let (mut transaction, reply) = call(pool, Transaction::new(subject, ended.kept, who.clone()), event).await;
+            match reply {
+                Ok(reply) => {
+                    let (kept, asked) = transaction.settle();
+                    ended.effects.extend(asked);
+                    return (Ended { kept, ..ended }, Some(reply));
+                }
+                Err(fault) => {
+                    let again = self.recovers(&fault, subject, &mut transaction.kept.state);
+                    ended.kept = transaction.undo();
+                    if !again {
+                        return (ended, None);
+                    }
+                }
             }
         }
     }

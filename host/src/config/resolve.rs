@@ -164,7 +164,8 @@ impl Resolver<'_> {
             let watch = plugin.watch.iter().map(|entry| self.folder.join(entry.as_ref())).collect();
             let config = plugin.config.iter().map(|(key, value)| (key.clone(), self.scalar(key, value))).collect();
             let files = plugin.files.map(|files| self.folder(&files, "files"));
-            self.plugins.insert(name, PluginConfig { path, build: plugin.build, watch, files, config });
+            let (build, on_state_mismatch) = (plugin.build, plugin.on_state_mismatch);
+            self.plugins.insert(name, PluginConfig { path, build, watch, files, on_state_mismatch, config });
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_config::WasiConfigVariables;
@@ -51,23 +51,21 @@ pub struct Generation {
     pub hash: String,
     /// What it exports.
     pub exports: Exports,
-    /// Interfaces that it imports and that this host answers with "unsupported".
-    pub unsupported: Vec<String>,
+    /// The version of the state that it writes (WIT `migration.state-version`).
+    pub state_version: u32,
     pub(super) pre: InstancePre<Guest>,
     pub(super) grants: Arc<Grants>,
     trial: AtomicU8,
+    /// Whether the log says already that it went back to values from before a migration.
+    told_of_roll_back: AtomicBool,
 }
 
 impl Generation {
-    pub(super) fn new(
-        identity: Identity,
-        hash: String,
-        (pre, grants): (InstancePre<Guest>, Arc<Grants>),
-        unsupported: Vec<String>,
-    ) -> Self {
+    pub(super) fn new(identity: Identity, hash: String, (pre, grants): (InstancePre<Guest>, Arc<Grants>)) -> Self {
         let exports = Exports::find(&pre);
         let trial = AtomicU8::new(Trial::Untried as u8);
-        Self { identity: Arc::new(identity), hash, exports, unsupported, pre, grants, trial }
+        let told_of_roll_back = AtomicBool::new(false);
+        Self { identity: Arc::new(identity), hash, exports, state_version: 0, pre, grants, trial, told_of_roll_back }
     }
 
     /// What it has shown.
@@ -84,6 +82,11 @@ impl Generation {
         if self.trial() == Trial::Untried {
             self.settle(Trial::Proven);
         }
+    }
+
+    /// True for whoever is first to say in the log that this generation was gone back to.
+    pub(super) fn tells_of_roll_back(&self) -> bool {
+        !self.told_of_roll_back.swap(true, Ordering::Relaxed)
     }
 
     /// Ends the trial; true for whoever did so first.

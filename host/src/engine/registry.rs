@@ -16,6 +16,7 @@ use super::compile::{self, Candidate, LoadError, Source};
 use super::fault::Fault;
 use super::generation::Generation;
 use super::plugin::Plugin;
+use crate::config::MismatchPolicy;
 
 /// The number of the generation that a plugin starts with.
 const FIRST: u64 = 1;
@@ -141,6 +142,11 @@ impl Registry {
             self.reject(&fault.plugin, &faulted);
         }
         true
+    }
+
+    /// Whether connections go on with an empty state where theirs does not fit the plugin.
+    pub fn resets_state(&self, plugin: &str) -> bool {
+        self.plugins.get(plugin).is_some_and(|entry| entry.source.on_state_mismatch == MismatchPolicy::Reset)
     }
 
     /// On a thread of its own, since it writes files and a worker is waiting.
