@@ -24,7 +24,6 @@ use crate::event::{Effect, Event, Interface, Kept, Reply, Scope, Subject};
 use crate::message::{CloseFrame, close};
 use crate::metrics::Metrics;
 use crate::routes::Route;
-use crate::state::State;
 use crate::transaction::{Transaction, check_frame};
 
 /// The pools of one route's plugins on one worker.
@@ -119,7 +118,7 @@ impl Chain {
                 Err(fault) => fault,
             };
             let faulted = Faulted::new(transaction.scope().position, &fault);
-            let again = self.recovers(&fault, subject, &mut transaction.kept.state);
+            let again = self.recovers(&fault, subject, &mut transaction.kept);
             kept = transaction.undo();
             if !again {
                 return Ended { kept, effects: Vec::new(), outcome: Err(faulted) };
@@ -147,16 +146,17 @@ impl Chain {
 
     /// Records a fault, and says whether the event is to be run again: on the generation before, or without the value that
     /// did not fit, where the plugin is to start empty then. Each time one value less is there, so that has an end.
-    fn recovers(&self, fault: &Fault, subject: Subject, state: &mut State) -> bool {
+    fn recovers(&self, fault: &Fault, subject: Subject, kept: &mut Kept) -> bool {
         if self.registry.fall_back(fault) {
             fault.report(subject.connection, self.metrics());
             return true;
         }
         let unfit = fault.unfit.as_ref().filter(|_| self.registry.resets_state(&fault.plugin));
-        let reset = unfit.is_some_and(|unfit| state.reset(unfit));
-        match reset {
-            true => fault.report_reset(subject.connection, self.metrics()),
-            false => fault.report(subject.connection, self.metrics()),
+        let reset = unfit.is_some_and(|unfit| kept.state.reset(unfit));
+        match fault.cause {
+            Cause::State if reset => fault.report_reset(subject.connection, self.metrics()),
+            Cause::State if kept.gone => fault.report_untold(subject.connection),
+            _ => fault.report(subject.connection, self.metrics()),
         }
         reset
     }

@@ -25,6 +25,7 @@ mod queue;
 mod reload;
 mod rooms;
 mod services;
+mod state_versions;
 mod stocks;
 mod store;
 mod stress;

@@ -65,7 +65,7 @@ impl Chain {
             let plugin = transaction.scope().plugin.clone();
             let admission = match outcome {
                 Ok(admission) => admission,
-                Err(fault) if self.recovers(&fault, subject, &mut transaction.kept.state) => {
+                Err(fault) if self.recovers(&fault, subject, &mut transaction.kept) => {
                     kept = transaction.undo();
                     continue;
                 }

@@ -87,7 +87,7 @@ impl Chain {
                     return (Ended { kept, ..ended }, Some(reply));
                 }
                 Err(fault) => {
-                    let again = self.recovers(&fault, subject, &mut transaction.kept.state);
+                    let again = self.recovers(&fault, subject, &mut transaction.kept);
                     ended.kept = transaction.undo();
                     if !again {
                         return (ended, None);

@@ -108,6 +108,13 @@ impl Fault {
         tracing::debug!(plugin, generation, connection = %connection, "the state starts empty: {}", self.message);
     }
 
+    /// Writes that the guest is not told of the end of a connection, since the state does not fit. It is not counted: where
+    /// that closed the connection, it was counted then.
+    pub fn report_untold(&self, connection: ConnectionId) {
+        let (plugin, generation) = (&*self.plugin, self.generation);
+        tracing::warn!(plugin, generation, connection = %connection, "not told of the end: {}", self.message);
+    }
+
     fn count(&self, metrics: &Metrics) {
         match self.cause {
             Cause::Host => {
