@@ -21,10 +21,11 @@ use crate::engine::instance::Step;
 use crate::engine::pool::Pool;
 use crate::engine::registry::Registry;
 use crate::event::{Effect, Event, Interface, Kept, Reply, Scope, Subject};
+use crate::id::ConnectionId;
 use crate::message::{CloseFrame, close};
 use crate::metrics::Metrics;
 use crate::routes::Route;
-use crate::transaction::{Transaction, check_frame};
+use crate::transaction::{Avoided, Transaction, check_frame};
 
 /// The pools of one route's plugins on one worker.
 pub struct Chain {
@@ -91,25 +92,27 @@ impl Chain {
         &self.route
     }
 
-    /// Whether messages to clients have to pass guests, from this link outwards.
-    pub fn filters_outbound(&self, reach: usize) -> bool {
-        self.middleware.iter().take(reach).any(|pool| has(pool, Interface::Outbound))
+    /// Whether messages to a client have to pass guests, from this link outwards.
+    pub fn filters_outbound(&self, connection: ConnectionId, reach: usize) -> bool {
+        self.middleware.iter().take(reach).any(|pool| has(pool, connection, Interface::Outbound))
     }
 
-    /// Whether any link is to be told of this kind of event.
-    pub fn exports(&self, interface: Interface) -> bool {
-        self.links().any(|(_, pool)| has(pool, interface))
+    /// Whether any link is to be told of this kind of event of a connection.
+    pub fn exports(&self, connection: ConnectionId, interface: Interface) -> bool {
+        self.links().any(|(_, pool)| has(pool, connection, interface))
     }
 
-    /// Runs an event, and runs it again where the generation that faulted was new and gave way to the one before.
+    /// Runs an event, and runs it again where the generation that faulted is young: then that plugin, and no other, takes it
+    /// on the generation before.
     async fn run<T>(
         &self,
         subject: Subject,
         mut kept: Kept,
         event: impl AsyncFn(Box<Transaction>) -> Step<T>,
     ) -> Ended<T> {
+        let mut avoided = Vec::new();
         loop {
-            let (mut transaction, outcome) = event(self.begin(subject, kept)).await;
+            let (mut transaction, outcome) = event(self.begin(subject, kept, &avoided)).await;
             let fault = match outcome {
                 Ok(outcome) => {
                     let (kept, effects) = transaction.settle();
@@ -118,7 +121,7 @@ impl Chain {
                 Err(fault) => fault,
             };
             let faulted = Faulted::new(transaction.scope().position, &fault);
-            let again = self.recovers(&fault, subject, &mut transaction.kept);
+            let again = self.recovers(&fault, &mut transaction, &mut avoided);
             kept = transaction.undo();
             if !again {
                 return Ended { kept, effects: Vec::new(), outcome: Err(faulted) };
@@ -128,9 +131,11 @@ impl Chain {
         }
     }
 
-    fn begin(&self, subject: Subject, kept: Kept) -> Box<Transaction> {
+    fn begin(&self, subject: Subject, kept: Kept, avoided: &[Avoided]) -> Box<Transaction> {
         let first = scope(&self.handler, Interface::Handler, self.middleware.len());
-        Transaction::new(subject, kept, first)
+        let mut transaction = Transaction::new(subject, kept, first);
+        transaction.avoided.extend_from_slice(avoided);
+        transaction
     }
 
     /// All links, outermost first, the handler being the last.
@@ -140,23 +145,38 @@ impl Chain {
     }
 
     /// The middleware that exports something, outermost first.
-    fn linked(&self, interface: Interface) -> impl DoubleEndedIterator<Item = (usize, &Rc<Pool>)> {
-        self.middleware.iter().enumerate().filter(move |(_, pool)| has(pool, interface))
+    fn linked(
+        &self,
+        connection: ConnectionId,
+        interface: Interface,
+    ) -> impl DoubleEndedIterator<Item = (usize, &Rc<Pool>)> {
+        self.middleware.iter().enumerate().filter(move |(_, pool)| has(pool, connection, interface))
     }
 
-    /// Records a fault, and says whether the event is to be run again: on the generation before, or without the value that
-    /// did not fit, where the plugin is to start empty then. Each time one value less is there, so that has an end.
-    fn recovers(&self, fault: &Fault, subject: Subject, kept: &mut Kept) -> bool {
+    /// Records a fault, and says whether the event is to be run again: without the generation that it faulted on, or, where
+    /// there is no other one, without the value that did not fit.
+    fn recovers(&self, fault: &Fault, transaction: &mut Transaction, avoided: &mut Vec<Avoided>) -> bool {
+        avoided.push((fault.plugin.clone(), fault.generation));
+        if fault.cause == Cause::State {
+            return self.fits_again(fault, transaction);
+        }
+        fault.report(transaction.subject.connection, self.metrics());
+        self.registry.fall_back(fault)
+    }
+
+    /// The same where a value did not fit. Each reset leaves one value less, so that it has an end.
+    fn fits_again(&self, fault: &Fault, transaction: &mut Transaction) -> bool {
+        let connection = transaction.subject.connection;
         if self.registry.fall_back(fault) {
-            fault.report(subject.connection, self.metrics());
+            fault.report(connection, self.metrics());
             return true;
         }
         let unfit = fault.unfit.as_ref().filter(|_| self.registry.resets_state(&fault.plugin));
-        let reset = unfit.is_some_and(|unfit| kept.state.reset(unfit));
-        match fault.cause {
-            Cause::State if reset => fault.report_reset(subject.connection, self.metrics()),
-            Cause::State if kept.gone => fault.report_untold(subject.connection),
-            _ => fault.report(subject.connection, self.metrics()),
+        let reset = unfit.is_some_and(|unfit| transaction.kept.state.reset(unfit));
+        match () {
+            () if reset => fault.report_reset(connection, self.metrics()),
+            () if transaction.kept.gone => fault.report_untold(connection),
+            () => fault.report(connection, self.metrics()),
         }
         reset
     }
@@ -178,8 +198,9 @@ impl Faulted {
     }
 }
 
-fn has(pool: &Pool, interface: Interface) -> bool {
-    pool.plugin().current().exports.has(interface)
+/// Whether the generation that a connection's events run on has this export.
+fn has(pool: &Pool, connection: ConnectionId, interface: Interface) -> bool {
+    pool.plugin().serving().choose(connection, None).exports.has(interface)
 }
 
 fn scope(pool: &Pool, interface: Interface, position: usize) -> Scope {
@@ -189,7 +210,7 @@ fn scope(pool: &Pool, interface: Interface, position: usize) -> Scope {
 /// Leases, calls, and checks what only a guest could have got wrong.
 async fn call(pool: &Pool, transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
     let name = event.name();
-    let mut lease = match pool.lease().await {
+    let mut lease = match pool.lease(transaction.subject.connection, transaction.avoids(pool.plugin().name())).await {
         Ok(lease) => lease,
         Err(fault) => return (transaction, Err(fault)),
     };

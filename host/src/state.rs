@@ -61,6 +61,12 @@ pub struct Unfit {
     pub reader: Writer,
 }
 
+impl Writer {
+    fn is(&self, plugin: &str, version: u32) -> bool {
+        self.version == version && *self.plugin == *plugin
+    }
+}
+
 impl Entry {
     fn size(&self) -> usize {
         self.value.as_ref().map_or(0, |value| self.key.len() + value.len())
@@ -117,11 +123,11 @@ impl State {
 
     /// Drops what was kept from before this version of a plugin, which nobody goes back from any more. One comparison where
     /// nothing is kept.
-    pub fn promote(&mut self, promoted: &Writer) {
+    pub fn promote(&mut self, plugin: &str, version: u32) {
         if !self.versions.keeps_before() {
             return;
         }
-        for entry in self.entries.iter_mut().filter(|entry| entry.writer == *promoted) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.writer.is(plugin, version)) {
             entry.before = None;
         }
         self.entries.retain(|entry| entry.value.is_some() || entry.before.is_some());

@@ -1,9 +1,10 @@
 //! What connections remember, when the plugin that wrote it is another build: L3 and L9.
 //!
-//! A new build is proven by an event that it ends well, so that it is not taken back for a value that does not fit it.
+//! A value that does not fit a build whose roll-out goes on is read by the build before; so where there shall be none, the new
+//! build is promoted by its first event.
 
 use serde_json::json;
-use switchboard_harness::{Client, Level, LoadError, Reload, Reuse, TestServer};
+use switchboard_harness::{Client, Level, LoadError, Record, Reload, Reuse, TestServer};
 
 use crate::fixtures::setup;
 
@@ -26,6 +27,9 @@ fn profiles(plugin: &str, limits: &str) -> TestServer {
     setup(&toml).reuse(Reuse::Always).start()
 }
 
+/// Limits under which the first event promotes.
+const AT_ONCE: &str = "rollout-events = 1\nrollout-ms = 0";
+
 const RESET: &str = "on-state-mismatch = 'reset'";
 
 /// Has the server take this build.
@@ -34,12 +38,16 @@ async fn take(server: &TestServer, build: &str) {
     assert!(matches!(server.reload("profiles").await, Ok(Reload::Swapped { .. })), "{build} is a good file");
 }
 
-/// The same, and shows by another connection that it works.
-async fn prove(server: &TestServer, build: &str) {
+/// The same, and another connection ends its roll-out.
+async fn promote(server: &TestServer, build: &str) {
     take(server, build).await;
-    let mut other = server.connect("/ws").await;
-    other.send("name Other").await;
-    other.text().await;
+    server.connect("/ws").await;
+    server.logged(|record| record.message.starts_with("promoted")).await;
+}
+
+/// Goes back to the build before.
+fn roll_back(server: &TestServer) {
+    server.app().registry().roll_back("profiles").expect("there is one before");
 }
 
 /// Sends, and expects this JSON.
@@ -83,10 +91,10 @@ async fn l3_a_new_field_has_its_default_and_one_that_is_gone_is_ignored() {
 
 #[tokio::test]
 async fn l3_a_state_that_does_not_fit_closes_with_1012_and_is_counted() {
-    let server = profiles("", "");
+    let server = profiles("", AT_ONCE);
     let mut ann = named(&server, "Ann").await;
     let mut bob = server.connect("/ws").await;
-    prove(&server, "profile_apart").await;
+    promote(&server, "profile_apart").await;
     ann.send("hi").await;
     ann.expect_close(1012, "state does not fit").await;
     say(&mut bob, "hi", json!(["hi"])).await;
@@ -100,9 +108,9 @@ async fn l3_a_state_that_does_not_fit_closes_with_1012_and_is_counted() {
 
 #[tokio::test]
 async fn l3_a_state_that_does_not_fit_starts_empty_under_reset() {
-    let server = profiles(RESET, "");
+    let server = profiles(RESET, AT_ONCE);
     let mut ann = named(&server, "Ann").await;
-    prove(&server, "profile_apart").await;
+    promote(&server, "profile_apart").await;
     say(&mut ann, "hi", json!(["hi"])).await;
     say(&mut ann, "again", json!(["hi", "again"])).await;
     let record = server.logged(|record| record.message.starts_with("the state starts empty")).await;
@@ -112,9 +120,9 @@ async fn l3_a_state_that_does_not_fit_starts_empty_under_reset() {
 
 #[tokio::test]
 async fn l3_the_end_of_a_connection_is_told_under_reset_too() {
-    let server = profiles(RESET, "");
+    let server = profiles(RESET, AT_ONCE);
     let mut ann = named(&server, "Unfit").await;
-    prove(&server, "profile_moved").await;
+    promote(&server, "profile_moved").await;
     ann.close(1000, "bye").await;
     ann.expect_close(1000, "bye").await;
     server.until("the end is told", |server| server.metrics().connections.get() == 0).await;
@@ -123,14 +131,18 @@ async fn l3_the_end_of_a_connection_is_told_under_reset_too() {
 }
 
 #[tokio::test]
-async fn l3_a_build_on_trial_gives_way_to_the_one_before_where_the_state_does_not_fit_it() {
+async fn l3_a_state_that_does_not_fit_a_young_build_is_read_by_the_one_before() {
     let server = profiles(RESET, "");
     let mut ann = named(&server, "Ann").await;
     take(&server, "profile_apart").await;
-    say(&mut ann, "hi", json!({"name": "Ann", "messages": 2})).await;
+    let mut bob = server.connect("/ws").await;
+    say(&mut bob, "hi", json!(["hi"])).await;
+    for messages in 2..5 {
+        say(&mut ann, "hi", json!({"name": "Ann", "messages": messages})).await;
+    }
     let fault = server.logged(|record| record.message.starts_with("guest fault")).await;
     assert_eq!((fault.field("cause"), fault.field("generation")), ("state", "2"));
-    assert_eq!(counted(&server), (1, 0, 0));
+    assert_eq!((counted(&server), server.metrics().events_again.get()), ((3, 0, 0), 3));
 }
 
 #[tokio::test]
@@ -164,9 +176,10 @@ async fn l3_a_migration_is_undone_with_its_event() {
 
 /// That a connection of this name cannot be migrated: closed, and with `reset`, started empty.
 async fn unfit(name: &str, limits: &str, why: &str) {
+    let limits = &format!("{AT_ONCE}\n{limits}");
     let server = profiles("", limits);
     let mut ann = named(&server, name).await;
-    prove(&server, "profile_moved").await;
+    promote(&server, "profile_moved").await;
     ann.send("hi").await;
     ann.expect_close(1012, "state does not fit").await;
     let fault = server.logged(|record| record.message.starts_with("guest fault")).await;
@@ -175,7 +188,7 @@ async fn unfit(name: &str, limits: &str, why: &str) {
     assert_eq!(counted(&server), (1, 0, 0));
     let server = profiles(RESET, limits);
     let mut ann = named(&server, name).await;
-    prove(&server, "profile_moved").await;
+    promote(&server, "profile_moved").await;
     say(&mut ann, "hi", json!({"first": "", "last": ""})).await;
     say(&mut ann, "name Ann Lee", json!({"first": "Ann", "last": "Lee"})).await;
     assert_eq!((migrations(&server), counted(&server)), (1, (1, 0, 0)));
@@ -214,6 +227,19 @@ async fn l3_a_build_that_cannot_say_its_version_is_not_taken() {
 }
 
 #[tokio::test]
+async fn l3_a_migrated_state_is_not_migrated_again_when_one_event_ran_on_the_build_before() {
+    let server = profiles("", "");
+    let mut ann = named(&server, "Ann Lee").await;
+    take(&server, "profile_moved").await;
+    say(&mut ann, "hi", json!({"first": "Ann", "last": "Lee"})).await;
+    ann.send("trap").await;
+    let told: serde_json::Value = serde_json::from_str(&ann.text().await).expect("it is JSON");
+    assert_eq!(told, json!({"name": "Ann Lee", "messages": 2}), "it found what was before");
+    say(&mut ann, "hi", json!({"first": "Ann", "last": "Lee"})).await;
+    assert_eq!((migrations(&server), counted(&server)), (2, (0, 2, 1)), "but what the build before wrote is");
+}
+
+#[tokio::test]
 async fn l9_a_build_that_is_gone_back_to_finds_the_state_of_before() {
     let server = profiles("", "");
     let mut ann = named(&server, "Ann Lee").await;
@@ -222,41 +248,43 @@ async fn l9_a_build_that_is_gone_back_to_finds_the_state_of_before() {
     take(&server, "profile_moved").await;
     say(&mut ann, "name Eve Lee", json!({"first": "Eve", "last": "Lee"})).await;
     say(&mut bob, "hi", json!({"first": "Bob", "last": ""})).await;
-    take(&server, "profile_1").await;
+    roll_back(&server);
     say(&mut ann, "hi", json!({"name": "Ann Lee", "messages": 2})).await;
     say(&mut ann, "hi", json!({"name": "Ann Lee", "messages": 3})).await;
     say(&mut bob, "hi", json!({"name": "Bob", "messages": 2})).await;
     say(&mut cid, "hi", json!({"name": "Cid", "messages": 2})).await;
     assert_eq!(counted(&server), (0, 2, 2), "Cid was never migrated");
-    let lost = |record: &switchboard_harness::Record| record.message.contains("what was stored since is lost");
+    let lost = |record: &Record| record.message.contains("what was stored since is lost");
     let record = server.logged(lost).await;
-    assert_eq!((record.level, record.field("plugin"), record.field("generation")), (Level::WARN, "profiles", "3"));
-    assert_eq!(server.log().records().iter().filter(|record| lost(record)).count(), 1, "once for each roll-back");
+    assert_eq!((record.level, record.field("plugin"), record.field("generation")), (Level::WARN, "profiles", "1"));
+    let told = server.log().records().iter().filter(|record| lost(record)).count();
+    assert_eq!(told, 1, "once for all connections");
+}
+
+#[tokio::test]
+async fn l9_the_build_before_as_a_new_file_finds_it_too() {
+    let server = profiles("", "");
+    let mut ann = named(&server, "Ann Lee").await;
+    take(&server, "profile_moved").await;
+    say(&mut ann, "name Eve Lee", json!({"first": "Eve", "last": "Lee"})).await;
+    take(&server, "profile_1").await;
+    say(&mut ann, "hi", json!({"name": "Ann Lee", "messages": 2})).await;
     take(&server, "profile_moved").await;
     say(&mut ann, "hi", json!({"first": "Ann", "last": "Lee"})).await;
+    assert_eq!(counted(&server), (0, 2, 1));
 }
 
 #[tokio::test]
-async fn l9_a_state_that_was_reset_is_there_again() {
-    let server = profiles(RESET, "");
-    let mut ann = named(&server, "Unfit").await;
-    prove(&server, "profile_moved").await;
-    say(&mut ann, "name Ann Lee", json!({"first": "Ann", "last": "Lee"})).await;
-    take(&server, "profile_1").await;
-    say(&mut ann, "hi", json!({"name": "Unfit", "messages": 2})).await;
-    assert_eq!(counted(&server), (1, 0, 1));
-}
-
-#[tokio::test]
-async fn l9_what_only_the_new_build_knew_does_not_fit_the_one_before() {
-    let server = profiles("", "");
-    let mut bob = server.connect("/ws").await;
-    prove(&server, "profile_moved").await;
-    say(&mut bob, "name Bob Lee", json!({"first": "Bob", "last": "Lee"})).await;
-    take(&server, "profile_1").await;
-    server.connect("/ws").await;
-    bob.send("hi").await;
-    bob.expect_close(1012, "state does not fit").await;
+async fn l9_after_the_promotion_what_was_before_is_gone() {
+    let server = profiles("", AT_ONCE);
+    let mut ann = named(&server, "Ann Lee").await;
+    promote(&server, "profile_moved").await;
+    say(&mut ann, "hi", json!({"first": "Ann", "last": "Lee"})).await;
+    say(&mut ann, "hi", json!({"first": "Ann", "last": "Lee"})).await;
+    roll_back(&server);
+    ann.send("hi").await;
+    ann.expect_close(1012, "state does not fit").await;
     let fault = server.logged(|record| record.message.starts_with("guest fault")).await;
     assert!(fault.message.contains("this build exports no `migration`"), "{fault}");
+    assert_eq!(counted(&server), (1, 1, 0));
 }

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_config::WasiConfigVariables;
@@ -31,18 +31,6 @@ pub struct Grants {
     pub files: Option<PathBuf>,
 }
 
-/// What a young generation has shown so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Trial {
-    /// No event of it has ended yet.
-    Untried,
-    /// An event ended well.
-    Proven,
-    /// Its first event faulted, and the generation before took over again.
-    Rejected,
-}
-
 /// One version of a plugin.
 pub struct Generation {
     /// Who it is.
@@ -55,7 +43,6 @@ pub struct Generation {
     pub state_version: u32,
     pub(super) pre: InstancePre<Guest>,
     pub(super) grants: Arc<Grants>,
-    trial: AtomicU8,
     /// Whether the log says already that it went back to values from before a migration.
     told_of_roll_back: AtomicBool,
 }
@@ -63,35 +50,12 @@ pub struct Generation {
 impl Generation {
     pub(super) fn new(identity: Identity, hash: String, (pre, grants): (InstancePre<Guest>, Arc<Grants>)) -> Self {
         let exports = Exports::find(&pre);
-        let trial = AtomicU8::new(Trial::Untried as u8);
-        let told_of_roll_back = AtomicBool::new(false);
-        Self { identity: Arc::new(identity), hash, exports, state_version: 0, pre, grants, trial, told_of_roll_back }
-    }
-
-    /// What it has shown.
-    pub fn trial(&self) -> Trial {
-        match self.trial.load(Ordering::Relaxed) {
-            0 => Trial::Untried,
-            1 => Trial::Proven,
-            _ => Trial::Rejected,
-        }
-    }
-
-    /// An event ended well. Costs a load in the usual case.
-    pub fn prove(&self) {
-        if self.trial() == Trial::Untried {
-            self.settle(Trial::Proven);
-        }
+        let (identity, told_of_roll_back) = (Arc::new(identity), AtomicBool::new(false));
+        Self { identity, hash, exports, state_version: 0, pre, grants, told_of_roll_back }
     }
 
     /// True for whoever is first to say in the log that this generation was gone back to.
     pub(super) fn tells_of_roll_back(&self) -> bool {
         !self.told_of_roll_back.swap(true, Ordering::Relaxed)
-    }
-
-    /// Ends the trial; true for whoever did so first.
-    pub(super) fn settle(&self, as_what: Trial) -> bool {
-        let untried = Trial::Untried as u8;
-        self.trial.compare_exchange(untried, as_what as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }

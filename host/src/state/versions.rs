@@ -211,10 +211,10 @@ mod tests {
     fn what_was_before_is_dropped_with_the_promotion() {
         let mut state = migrated();
         set(&mut state, &writer("chat", 1), "gone", Some("x"));
-        state.promote(&writer("chat", 0));
-        state.promote(&writer("log", 1));
+        state.promote("chat", 0);
+        state.promote("log", 1);
         assert!(state.versions.keeps_before());
-        state.promote(&writer("chat", 1));
+        state.promote("chat", 1);
         assert!(!state.versions.keeps_before());
         assert_eq!(run(&mut state, &writer("chat", 0)), 0);
         assert_eq!(stored(&state, "user").as_deref(), Some("ann>1>0"), "it is migrated like any other");
