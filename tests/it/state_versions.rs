@@ -227,7 +227,7 @@ async fn l3_a_build_that_cannot_say_its_version_is_not_taken() {
 }
 
 #[tokio::test]
-async fn l3_a_migrated_state_is_not_migrated_again_when_one_event_ran_on_the_build_before() {
+async fn l9_an_event_that_is_run_again_on_the_build_before_finds_the_state_of_before() {
     let server = profiles("", "");
     let mut ann = named(&server, "Ann Lee").await;
     take(&server, "profile_moved").await;
@@ -236,7 +236,11 @@ async fn l3_a_migrated_state_is_not_migrated_again_when_one_event_ran_on_the_bui
     let told: serde_json::Value = serde_json::from_str(&ann.text().await).expect("it is JSON");
     assert_eq!(told, json!({"name": "Ann Lee", "messages": 2}), "it found what was before");
     say(&mut ann, "hi", json!({"first": "Ann", "last": "Lee"})).await;
-    assert_eq!((migrations(&server), counted(&server)), (2, (0, 2, 1)), "but what the build before wrote is");
+    assert_eq!(
+        (migrations(&server), counted(&server)),
+        (2, (0, 2, 1)),
+        "and what the build before wrote is migrated once more"
+    );
 }
 
 #[tokio::test]

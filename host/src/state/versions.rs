@@ -115,8 +115,8 @@ impl Draft {
 
 /// The entry as it was before, if the reader goes back to that; or its removal, if there is nothing to go on from.
 fn returns(entry: &Entry, reader: &Writer) -> Option<Entry> {
-    let back = |before: &&Box<Before>| before.version == reader.version || reader.version < entry.writer.version;
-    let before = entry.before.as_ref().filter(back);
+    let back = |before: &&Before| before.version == reader.version || reader.version < entry.writer.version;
+    let before = entry.before.as_deref().filter(back);
     if before.is_none() && entry.value.is_some() {
         return None;
     }

@@ -1,4 +1,7 @@
-//! A handler that cannot say which version of the state it writes: it traps or never ends, as its configuration says.
+//! A handler that cannot say which version of the state it writes.
+//!
+//! It traps or never ends, as `version` of its configuration says. The export is made by hand, since for the SDK a version is
+//! a constant.
 
 use switchboard_sdk::{Close, Connection, Handler, Message, config, export};
 

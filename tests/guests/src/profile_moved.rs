@@ -1,4 +1,7 @@
-//! A build after `profile_1` that carries its state over: the name in two parts. Some names are too much for it.
+//! A build after `profile_1` that carries its state over: the name in two parts.
+//!
+//! Some names are too much for its migration: `Unfit` is refused, `Trap` traps, `Endless` never ends, and `Large` becomes more
+//! than a state may take. Each migration is a line in the log.
 
 use serde::{Deserialize, Serialize};
 use switchboard_sdk::{Close, Connection, Handler, Message, Migration, STATE_KEY, export, log};
