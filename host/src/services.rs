@@ -140,7 +140,7 @@ impl Runner {
             Some(Reply::Failed(reason)) => {
                 tracing::error!(plugin = %self.plugin.name(), "the service could not start: {reason}");
                 // Where the generation is new, the one before is started again.
-                self.registry.undo(self.plugin.name(), generation.identity.generation);
+                self.registry.withdraw(&self.plugin, generation, "its service could not start");
                 return End::Failed;
             }
             Some(_) => drop(started.take()),

@@ -176,22 +176,22 @@ impl Registry {
         NotPossible::Unknown(name.to_owned(), known.join(", "))
     }
 
-    /// Whether an event that faulted can be run again, because its generation is young and there is one before it.
-    pub fn fall_back(&self, fault: &Fault) -> bool {
-        if fault.cause == Cause::Host {
-            return false;
+    /// Rolls a generation back that is young and of no use, whatever its faults.
+    pub fn withdraw(&self, plugin: &Plugin, generation: &Arc<Generation>, why: &'static str) {
+        let is_young = plugin.serving().rollout.as_ref().is_some_and(|rollout| Arc::ptr_eq(&rollout.new, generation));
+        if is_young && let Ok(rejected) = plugin.roll_back() {
+            self.reject(plugin.name(), &rejected, why);
         }
-        self.undo(&fault.plugin, fault.generation)
     }
 
-    /// Notes that a generation has failed; whether another one can do it.
-    pub fn undo(&self, plugin: &Arc<str>, generation: u64) -> bool {
-        let Some(entry) = self.plugins.get(plugin) else { return false };
+    /// Whether an event that faulted can be run again, because its generation is young and there is one before it.
+    pub fn fall_back(&self, fault: &Fault) -> bool {
+        let Some(entry) = self.plugins.get(&fault.plugin).filter(|_| fault.cause != Cause::Host) else { return false };
         let failed = entry.plugin.current();
-        match entry.plugin.faulted(generation) {
+        match entry.plugin.faulted(fault.generation) {
             Consequence::None => return false,
             Consequence::Again => {}
-            Consequence::RolledBack => self.reject(plugin, &failed, "it faulted at once, or too often"),
+            Consequence::RolledBack => self.reject(&fault.plugin, &failed, "it faulted at once, or too often"),
         }
         self.engine.abilities.metrics.events_again.inc();
         true
