@@ -74,12 +74,25 @@ pub struct PluginConfig {
     pub watch: Vec<PathBuf>,
     /// The folder that the guest may read, as the root of all that it sees; none means that it sees no files.
     pub files: Option<PathBuf>,
+    /// What becomes of a connection whose state does not fit.
+    pub on_state_mismatch: MismatchPolicy,
     /// What the guest reads through `wasi:config/store`.
     pub config: BTreeMap<String, String>,
     /// The share of the connections that takes a new generation first, in percent; none for all at once.
     pub canary: Option<u8>,
     /// The time after which a canary is promoted by itself; none leaves that to somebody.
     pub canary_time: Option<Duration>,
+}
+
+/// What becomes of a connection whose state does not fit the generation that reads it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MismatchPolicy {
+    /// It is closed with 1012.
+    #[default]
+    Close,
+    /// It goes on without the value that does not fit.
+    Reset,
 }
 
 /// A route with all that its routers add.

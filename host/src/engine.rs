@@ -16,6 +16,7 @@ pub mod generation;
 mod guest;
 mod imports;
 pub mod instance;
+mod migration;
 pub mod output;
 pub mod plugin;
 pub mod pool;

@@ -36,6 +36,12 @@ pub struct Metrics {
     pub faults_memory: Counter,
     /// Calls that failed because of the host or of its load.
     pub faults_host: Counter,
+    /// Values of connections' states that did not fit the generation that read them.
+    pub state_mismatches: Counter,
+    /// Values that a new generation migrated.
+    pub state_migrated: Counter,
+    /// Values that went back to what they were before a migration; what was stored since is lost.
+    pub state_rolled_back: Counter,
     /// Host calls that were answered with "quota" or "too-large".
     pub over_quota: Counter,
     /// Connections that were closed because they read too slowly.
@@ -129,6 +135,9 @@ impl Metrics {
             ("faults_deadline", "Events out of time", &self.faults_deadline),
             ("faults_memory", "Events out of memory", &self.faults_memory),
             ("faults_host", "Calls that failed by the host's doing", &self.faults_host),
+            ("state_mismatches", "Values of the state that did not fit", &self.state_mismatches),
+            ("state_migrated", "Values of the state that were migrated", &self.state_migrated),
+            ("state_rolled_back", "Values of the state from before a migration", &self.state_rolled_back),
             ("over_quota", "Host calls answered with quota or too-large", &self.over_quota),
             ("slow_consumers", "Connections closed for reading too slowly", &self.slow_consumers),
             ("dropped_oldest", "Messages that made room in a full mailbox", &self.dropped_oldest),

@@ -26,6 +26,7 @@ mod reload;
 mod rollout;
 mod rooms;
 mod services;
+mod state_versions;
 mod stocks;
 mod store;
 mod stress;

@@ -3,8 +3,6 @@
 //! The configuration was read before; here every plugin is loaded as a server would load it, without the stand-in of the
 //! last good one, and the routing table is printed.
 
-use std::collections::BTreeSet;
-
 use anyhow::Result;
 
 use crate::app::{Loaded, Options};
@@ -22,15 +20,6 @@ pub fn run(config: &Config) -> Result<()> {
     let loaded = checked?;
     for line in loaded.table() {
         println!("{line}");
-    }
-    let mut unsupported = BTreeSet::new();
-    for plugin in loaded.registry().plugins() {
-        for interface in &plugin.current().unsupported {
-            unsupported.insert(format!("plugin {}: `{interface}` is not supported by this host yet", plugin.name()));
-        }
-    }
-    for line in &unsupported {
-        eprintln!("warning: {line}");
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ForwardedHeader, SlowPolicy};
+use super::{ForwardedHeader, MismatchPolicy, SlowPolicy};
 use crate::limits::Limits;
 
 /// A text with its place in the file.
@@ -46,7 +46,7 @@ pub struct Server {
 
 /// `[plugins.NAME]`
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Plugin {
     pub path: Text,
     pub build: Option<String>,
@@ -56,6 +56,8 @@ pub struct Plugin {
     pub canary: Option<Spanned<u8>>,
     #[serde(rename = "canary-ms")]
     pub canary_ms: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub on_state_mismatch: MismatchPolicy,
     #[serde(default)]
     pub config: BTreeMap<String, Spanned<toml::Value>>,
 }

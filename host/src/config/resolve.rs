@@ -183,8 +183,9 @@ impl Resolver<'_> {
             let config = plugin.config.iter().map(|(key, value)| (key.clone(), self.scalar(key, value))).collect();
             let files = plugin.files.map(|files| self.folder(&files, "files"));
             let (canary, canary_time) = self.canary(plugin.canary.as_ref(), plugin.canary_ms.as_ref());
-            let build = plugin.build;
-            self.plugins.insert(name, PluginConfig { path, build, watch, files, config, canary, canary_time });
+            let (build, on_state_mismatch) = (plugin.build, plugin.on_state_mismatch);
+            let plugin = PluginConfig { path, build, watch, files, on_state_mismatch, config, canary, canary_time };
+            self.plugins.insert(name, plugin);
         }
     }
 

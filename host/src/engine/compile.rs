@@ -17,10 +17,8 @@ use super::cache::Cache;
 use super::generation::{Generation, Grants, Identity};
 use super::instance::Instance;
 use super::{CONTRACT, Engine};
+use crate::config::MismatchPolicy;
 use crate::event::Interface;
-
-/// Interfaces that are in the contract and not carried out yet, imports and exports.
-const UNSUPPORTED: [&str; 1] = ["migration"];
 
 /// Where a plugin comes from and where it is used.
 #[derive(Clone, Debug)]
@@ -33,6 +31,8 @@ pub struct Source {
     pub config: BTreeMap<String, String>,
     /// The folder that the guest may read.
     pub files: Option<PathBuf>,
+    /// What becomes of a connection whose state does not fit.
+    pub on_state_mismatch: MismatchPolicy,
     /// Whether a route has it as its handler.
     pub handler: bool,
     /// Whether a chain has it as middleware.
@@ -137,8 +137,7 @@ pub fn load(
     let config = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let grants = Arc::new(Grants { config, files: source.files.clone() });
     let identity = Identity { plugin: source.name.clone(), generation: number };
-    let unsupported = unsupported(engine, &component);
-    let generation = Generation::new(identity, candidate.hash.clone(), (pre, grants), unsupported);
+    let generation = Generation::new(identity, candidate.hash.clone(), (pre, grants));
     check_role(source, &generation)?;
     try_out(engine, source, generation)
 }
@@ -197,12 +196,6 @@ fn interfaces(engine: &Engine, component: &Component) -> Vec<String> {
     imports.chain(exports).collect()
 }
 
-fn unsupported(engine: &Engine, component: &Component) -> Vec<String> {
-    let names = interfaces(engine, component);
-    let ours = names.iter().filter_map(|name| name.strip_prefix("switchboard:ws/")?.split('@').next());
-    ours.filter(|interface| UNSUPPORTED.contains(interface)).map(Into::into).collect()
-}
-
 fn check_role(source: &Source, generation: &Generation) -> Result<(), LoadError> {
     let exports = &generation.exports;
     let wrong = |role, needed| {
@@ -223,17 +216,21 @@ fn try_out(engine: &Arc<Engine>, source: &Source, generation: Generation) -> Res
     let generation = Arc::new(generation);
     let outcome = std::thread::scope(|scope| scope.spawn(|| start_once(engine, &generation)).join());
     let outcome = outcome.unwrap_or_else(|_| Err("the host panicked while it started".into()));
-    outcome.map_err(|reason| LoadError::Start(source.name.clone(), shown(&source.path), reason))?;
-    Ok(Arc::into_inner(generation).expect("the instance that shared it is gone"))
+    let started = outcome.map_err(|reason| LoadError::Start(source.name.clone(), shown(&source.path), reason));
+    let state_version = started?;
+    let mut generation = Arc::into_inner(generation).expect("the instance that shared it is gone");
+    generation.state_version = state_version;
+    Ok(generation)
 }
 
-fn start_once(engine: &Engine, generation: &Arc<Generation>) -> Result<(), String> {
+/// Gives the version of the state that it writes.
+fn start_once(engine: &Engine, generation: &Arc<Generation>) -> Result<u32, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|e| e.to_string())?;
     let activity = engine.ticker.activity();
     activity.begin();
-    let outcome = runtime.block_on(Instance::create(engine, generation));
+    let outcome = runtime.block_on(async { Instance::create(engine, generation).await?.state_version().await });
     activity.end();
-    outcome.map(drop).map_err(|fault| format!("{} {}", fault.message, fault.printed.trim()).trim().to_owned())
+    outcome.map_err(|fault| format!("{} {}", fault.message, fault.printed.trim()).trim().to_owned())
 }
 
 fn shown(path: &Path) -> String {

@@ -162,6 +162,11 @@ impl Serving {
         }
     }
 
+    /// Whether this generation serves alone, so that nobody goes back from it by himself.
+    pub fn is_settled(&self, generation: &Arc<Generation>) -> bool {
+        self.rollout.is_none() && Arc::ptr_eq(&self.generation, generation)
+    }
+
     /// Whether this is one of those that serve.
     pub fn includes(&self, generation: &Arc<Generation>) -> bool {
         let is_before = |rollout: &Arc<Rollout>| Arc::ptr_eq(&rollout.before, generation);

@@ -18,6 +18,7 @@ use super::fault::{Cause, Fault};
 use super::generation::Generation;
 use super::plugin::{NotPossible, Plugin, Record};
 use super::rollout::Rules;
+use crate::config::MismatchPolicy;
 use crate::id::ConnectionId;
 
 /// The number of the generation that a plugin starts with.
@@ -198,6 +199,11 @@ impl Registry {
             self.engine.abilities.metrics.events_again.inc();
         }
         again
+    }
+
+    /// Whether connections go on with an empty state where theirs does not fit the plugin.
+    pub fn resets_state(&self, plugin: &str) -> bool {
+        self.plugins.get(plugin).is_some_and(|entry| entry.source.on_state_mismatch == MismatchPolicy::Reset)
     }
 
     /// The archive on a thread of its own, since it writes files and a worker is waiting.
