@@ -37,6 +37,8 @@ pub struct Server {
     pub workers: Option<Spanned<usize>>,
     pub state: Option<String>,
     pub store: Option<Text>,
+    pub watch: Option<Text>,
+    pub poll_ms: Option<Spanned<u64>>,
     pub trusted_proxies: Vec<Text>,
     pub forwarded: Option<Spanned<ForwardedHeader>>,
     pub proxy_protocol: Option<Spanned<bool>>,

@@ -14,8 +14,8 @@ use toml::Spanned;
 
 use super::raw::{self, Text};
 use super::{
-    CapacityConfig, Config, PluginConfig, Problem, ProxiesConfig, RoomConfig, RouteConfig, StaticConfig, WhenFull,
-    line_of, parse_network, rooms,
+    CapacityConfig, Config, PluginConfig, Problem, ProxiesConfig, RoomConfig, RouteConfig, StaticConfig, WatchConfig,
+    WhenFull, line_of, parse_network, rooms, watch,
 };
 use crate::handshake::RouteNames;
 use crate::id::MAX_WORKERS;
@@ -79,6 +79,7 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     let rooms = resolver.rooms(&raw.room);
     let (listen, workers, limits) = resolver.server(&server);
     let proxies = resolver.proxies(&server);
+    let watch = resolver.watch(&server);
     let state = resolver.folder.join(server.state.as_deref().unwrap_or(STATE));
     let store = resolver.is_on_disk(server.store.as_ref()).then(|| state.join(STORE));
     let Resolver { folder, plugins, routes, problems, .. } = resolver;
@@ -86,7 +87,7 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
         return Err(problems);
     }
     let file = file.to_owned();
-    Ok(Config { file, folder, listen, workers, state, store, proxies, limits, plugins, routes, rooms, statics })
+    Ok(Config { file, folder, listen, workers, state, watch, store, proxies, limits, plugins, routes, rooms, statics })
 }
 
 impl Resolver<'_> {
@@ -120,6 +121,22 @@ impl Resolver<'_> {
                 false
             }
         }
+    }
+
+    fn watch(&mut self, server: &raw::Server) -> WatchConfig {
+        let poll_ms = server.poll_ms.as_ref().map_or(watch::POLL_MS, |poll_ms| *poll_ms.as_ref());
+        let read = server.watch.as_ref().map(|watch| (watch, WatchConfig::read(watch.as_ref(), poll_ms)));
+        if let Some((at, Err(wrong))) = &read {
+            self.problem(at, "watch", wrong);
+        }
+        let config = read.and_then(|(_, read)| read.ok()).unwrap_or_default();
+        if let Some(at) = &server.poll_ms {
+            let alone = (config.interval().is_none()).then(|| "has no meaning without `watch = \"poll\"`".to_owned());
+            if let Some(wrong) = alone.or(watch::check_interval(poll_ms).err()) {
+                self.problem(at, "poll-ms", wrong);
+            }
+        }
+        config
     }
 
     fn listen(&mut self, listen: Option<&Text>) -> SocketAddr {
