@@ -195,6 +195,27 @@ fn sources_and_components_can_be_polled() {
     server.program.expect("right reloaded  right.wasm: compile");
 }
 
+/// Whoever copies a component over a slow network may take longer between two pieces than a file is quiet that is complete.
+#[test]
+fn a_component_that_comes_in_pieces_is_taken_whole_and_without_a_complaint() {
+    let project = scripted("pieces");
+    assert_eq!(run(&mut switchboard("build", project.folder())).code, Some(0));
+    let mut server = Server::serve(project.folder());
+    let mut client = Client::connect(server.address, "/left");
+    let whole = [fs::read(example_component("echo")).expect("it was built"), section("two")].concat();
+    project.write("left.wasm", &whole[..whole.len() / 2]);
+    // Once a later change of another file was taken, the half one was seen too.
+    project.write("right.wasm", &whole);
+    server.program.expect("reloaded");
+    assert_eq!(client.ask("hi"), "hi");
+    project.write("left.wasm", &whole);
+    server.program.expect("reloaded plugin=\"left\"");
+    assert_eq!(client.ask("hi"), "hi");
+    server.program.signal("TERM");
+    let ended = server.program.finish();
+    assert!(!ended.stderr.contains("not reloaded"), "{}", ended.stderr);
+}
+
 #[test]
 fn an_edit_is_live_in_the_open_connection() {
     let (project, mut server, mut client) = start("dev_edit");

@@ -64,7 +64,7 @@ struct Session<'a> {
     pending: BTreeMap<String, Edit>,
     running: BTreeMap<String, (Job, Stamp)>,
     hinted: BTreeSet<String>,
-    /// The component as the last build left it, where that one failed.
+    /// The component as the last build left it, whether that worked or not.
     left: BTreeMap<String, Stamp>,
     report: Report,
     /// None until everything was built once.
@@ -183,11 +183,12 @@ impl Session<'_> {
             return Ok(());
         }
         let took = job.started.elapsed();
+        let component = self.plugin(name).map(|(plugin, _)| plugin.path.clone());
+        self.left.insert(name.to_owned(), component.and_then(|path| self::stamp(&path)));
         match self.outcome(name, ended) {
             Err(error) => self.failed(name, &ended.output, &error),
             Ok(()) => {
                 self.report.built(name, &ended.output);
-                self.left.remove(name);
                 self.reload(name, &job.files, (took, stamp));
                 Ok(())
             }
@@ -209,8 +210,6 @@ impl Session<'_> {
         }
         let then = if self.server.is_some() { "the old code goes on" } else { "waiting for a change of its source" };
         self.report.failed(name, output, &format!("{error:#}; {then}"));
-        let component = self.plugin(name).map(|(plugin, _)| plugin.path.clone());
-        self.left.insert(name.to_owned(), component.and_then(|path| stamp(&path)));
         Ok(())
     }
 
@@ -232,14 +231,16 @@ impl Session<'_> {
         }
     }
 
-    /// A component's file was replaced. What a build does to it while it runs, or left when it failed, is not taken.
+    /// A component's file was replaced. What a build does to it while it runs is not taken, and what it left was taken
+    /// at its end, if it worked.
     fn replaced(&mut self, path: &Path) {
         let same = self.config.plugins.iter().filter(|(_, plugin)| plugin.path == path);
         let names: Vec<_> = same.map(|(name, _)| name.clone()).collect();
         for name in names {
             let busy = self.running.contains_key(&name) || self.pending.contains_key(&name);
-            let failed = self.left.get(&name).is_some_and(|left| *left == stamp(path));
-            let Some((app, _)) = self.server.as_ref().filter(|_| !busy && !failed) else { continue };
+            let (found, left) = (stamp(path), self.left.get(&name).copied().flatten());
+            let taken = found.is_none() || found == left;
+            let Some((app, _)) = self.server.as_ref().filter(|_| !busy && !taken) else { continue };
             if let Swap::Done(times) = swap(app, &name) {
                 let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 self.reloaded(&name, &BTreeSet::from([file]), times);

@@ -130,8 +130,8 @@ pub fn read(source: &Source, limit: usize) -> Result<Candidate, LoadError> {
 }
 
 /// What differs if a file was written or replaced meanwhile.
-fn stamp(metadata: &fs::Metadata) -> [i64; 4] {
-    [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()]
+fn stamp(metadata: &fs::Metadata) -> (i64, i64, u64) {
+    (metadata.mtime(), metadata.mtime_nsec(), metadata.ino())
 }
 
 /// Makes a generation of a component, or says why that cannot be.
