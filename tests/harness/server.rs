@@ -93,7 +93,7 @@ impl Setup {
     }
 
     fn options(&self) -> Options {
-        Options { clock: self.clock.clone(), reuse: self.reuse, watch: self.watch }
+        Options { clock: self.clock.clone(), reuse: self.reuse, watch: self.watch, control: false }
     }
 }
 

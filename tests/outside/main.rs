@@ -8,6 +8,7 @@ mod browser;
 mod client;
 mod clients;
 mod commands;
+mod control;
 mod dev;
 mod files;
 mod login;
