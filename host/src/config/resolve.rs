@@ -13,9 +13,10 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::raw::{self, Text};
+use super::watch::WatchError;
 use super::{
     CapacityConfig, Config, PluginConfig, Problem, ProxiesConfig, RoomConfig, RouteConfig, StaticConfig, WatchConfig,
-    WhenFull, line_of, parse_network, rooms, watch,
+    WhenFull, line_of, parse_network, rooms,
 };
 use crate::handshake::RouteNames;
 use crate::id::MAX_WORKERS;
@@ -143,19 +144,14 @@ impl Resolver<'_> {
     }
 
     fn watch(&mut self, server: &raw::Server) -> WatchConfig {
-        let poll_ms = server.poll_ms.as_ref().map_or(watch::POLL_MS, |poll_ms| *poll_ms.as_ref());
-        let read = server.watch.as_ref().map(|watch| (watch, WatchConfig::read(watch.as_ref(), poll_ms)));
-        if let Some((at, Err(wrong))) = &read {
-            self.problem(at, "watch", wrong);
+        let (watch, poll_ms) = (server.watch.as_ref(), server.poll_ms.as_ref());
+        let read = WatchConfig::read(watch.map(|at| at.as_ref().as_str()), poll_ms.map(|at| *at.as_ref()));
+        match (&read, watch, poll_ms) {
+            (Err(WatchError::Way(wrong)), Some(at), _) => self.problem(at, "watch", wrong),
+            (Err(WatchError::Interval(wrong)), _, Some(at)) => self.problem(at, "poll-ms", wrong),
+            _ => {}
         }
-        let config = read.and_then(|(_, read)| read.ok()).unwrap_or_default();
-        if let Some(at) = &server.poll_ms {
-            let alone = (config.interval().is_none()).then(|| "has no meaning without `watch = \"poll\"`".to_owned());
-            if let Some(wrong) = alone.or(watch::check_interval(poll_ms).err()) {
-                self.problem(at, "poll-ms", wrong);
-            }
-        }
-        config
+        read.unwrap_or_default()
     }
 
     fn listen(&mut self, listen: Option<&Text>) -> SocketAddr {

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The interval where none is given, in milliseconds.
-pub const POLL_MS: u64 = 1000;
+const POLL_MS: u64 = 1000;
 /// What is taken for one.
 const INTERVALS: RangeInclusive<u64> = 10..=3_600_000;
 
@@ -24,14 +24,36 @@ pub enum WatchConfig {
     Off,
 }
 
+/// What is wrong with one of the keys, and what would be right.
+#[derive(Debug)]
+pub enum WatchError {
+    /// With `watch`.
+    Way(String),
+    /// With `poll-ms`.
+    Interval(String),
+}
+
 impl WatchConfig {
-    /// Reads a value of `watch`; an error says what would be right.
-    pub fn read(watch: &str, poll_ms: u64) -> Result<Self, String> {
-        match watch {
-            "events" => Ok(Self::Events),
-            "poll" => Ok(Self::Poll(Duration::from_millis(poll_ms))),
-            "off" => Ok(Self::Off),
-            other => Err(format!("`{other}` is no way to watch; write `events`, `poll` or `off`")),
+    /// Reads `watch` and `poll-ms`, as far as they are given.
+    pub fn read(watch: Option<&str>, poll_ms: Option<u64>) -> Result<Self, WatchError> {
+        let way = match watch.unwrap_or("events") {
+            "events" => Self::Events,
+            "poll" => Self::Poll(Duration::from_millis(poll_ms.unwrap_or(POLL_MS))),
+            "off" => Self::Off,
+            other => {
+                let wrong = format!("`{other}` is no way to watch; write `events`, `poll` or `off`");
+                return Err(WatchError::Way(wrong));
+            }
+        };
+        match (way, poll_ms) {
+            (Self::Poll(_), Some(ms)) if !INTERVALS.contains(&ms) => {
+                let (least, most) = (INTERVALS.start(), INTERVALS.end());
+                Err(WatchError::Interval(format!("must be {least} to {most}")))
+            }
+            (Self::Events | Self::Off, Some(_)) => {
+                Err(WatchError::Interval("has no meaning without `watch = \"poll\"`".to_owned()))
+            }
+            _ => Ok(way),
         }
     }
 
@@ -42,12 +64,6 @@ impl WatchConfig {
             Self::Events | Self::Off => None,
         }
     }
-}
-
-/// Checks a value of `poll-ms`; an error says what would be right.
-pub fn check_interval(poll_ms: u64) -> Result<(), String> {
-    let (least, most) = (INTERVALS.start(), INTERVALS.end());
-    if INTERVALS.contains(&poll_ms) { Ok(()) } else { Err(format!("must be {least} to {most}")) }
 }
 
 #[cfg(test)]
