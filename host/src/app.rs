@@ -3,8 +3,9 @@
 //! Everything is made here, in order, and handed to whoever needs it; nothing reaches back up.
 //! Invariant: the listener is bound last, so a server that accepts is a server that works.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -12,10 +13,10 @@ use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::{Config, PluginConfig};
+use crate::config::{Config, PluginConfig, WatchConfig};
 use crate::engine::compile::{LoadError, Source};
 use crate::engine::registry::{Order, Registry, Reload};
-use crate::engine::watcher::Watcher;
+use crate::engine::watcher::{Change, Watch, Watcher};
 use crate::engine::{Abilities, Engine, Reuse};
 use crate::hub::Hub;
 use crate::hub::history::Memory;
@@ -100,13 +101,15 @@ impl Loaded {
 impl App {
     /// Loads, binds and serves.
     pub fn start(config: &Config, options: &Options) -> Result<Self> {
+        // Before the files are read, so that no change falls between what is read and what is watched.
+        let watch = options.watch.then(|| watch_files(config)).transpose()?.flatten();
         let loaded = Loaded::new(config, options)?;
         let routes = loaded.table();
         let Loaded { registry, routes: table, inboxes } = loaded;
         if let Some(file) = &config.store {
             registry.engine().abilities().store.keep_in(file)?;
         }
-        let watcher = options.watch.then(|| watch(&registry)).transpose()?;
+        let watcher = watch.map(|watch| reload_changed(watch, &registry)).transpose()?;
         let listener = bind(config.listen)?;
         let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
         let shared = Shared {
@@ -200,21 +203,47 @@ fn sources(config: &Config) -> Vec<Source> {
     config.plugins.iter().map(source).collect()
 }
 
-/// Reloads each plugin whose file changed. Holds the registry weakly, so that it does not outlive the server.
-fn watch(registry: &Arc<Registry>) -> Result<Watcher> {
-    let files: Vec<_> = registry.sources().map(|source| source.path.clone()).collect();
-    let log = tracing::dispatcher::get_default(Clone::clone);
-    let registry = Arc::downgrade(registry);
-    let changed = move |file: &std::path::Path| {
-        tracing::dispatcher::with_default(&log, || reload_file(&registry, file));
-    };
-    Watcher::start(files, changed).context("plugin files cannot be watched")
+/// Begins to watch all plugin files, where the configuration wants it.
+pub fn watch_files(config: &Config) -> Result<Option<Watch>> {
+    if config.watch == WatchConfig::Off {
+        return Ok(None);
+    }
+    let files: BTreeSet<_> = config.plugins.values().map(|plugin| plugin.path.clone()).collect();
+    let watch = Watch::begin(files, config.watch.interval());
+    watch.map(Some).context("plugin files cannot be watched; `watch = \"poll\"` in [server] does it without events")
 }
 
-fn reload_file(registry: &Weak<Registry>, file: &std::path::Path) {
+/// Reloads each plugin whose file changed. Holds the registry weakly, so that it does not outlive the server.
+fn reload_changed(watch: Watch, registry: &Arc<Registry>) -> Result<Watcher> {
+    let log = tracing::dispatcher::get_default(Clone::clone);
+    let registry = Arc::downgrade(registry);
+    let changed = move |file: &Path, change: Change| {
+        tracing::dispatcher::with_default(&log, || match change {
+            Change::Complete => reload_file(&registry, file),
+            Change::Gone | Change::Back => report_presence(file, change),
+        });
+    };
+    watch.tell(changed).context("there is no thread for the watcher")
+}
+
+/// Says that a plugin file, or its whole folder, is gone or back.
+pub fn report_presence(file: &Path, change: Change) {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    match change {
+        Change::Back => tracing::info!("{} is back", file.display()),
+        _ if folder.is_dir() => {
+            tracing::warn!("{} is gone; its code goes on, and the file is taken once it is back", file.display());
+        }
+        _ => {
+            let (folder, file) = (folder.display(), file.display());
+            tracing::warn!("the folder {folder} is gone; the code goes on, and {file} is taken once it is back");
+        }
+    }
+}
+
+fn reload_file(registry: &Weak<Registry>, file: &Path) {
     let Some(registry) = registry.upgrade() else { return };
-    let same = |path: &PathBuf| path.canonicalize().ok() == file.canonicalize().ok();
-    let names: Vec<_> = registry.sources().filter(|source| same(&source.path)).map(|s| s.name.clone()).collect();
+    let names: Vec<_> = registry.sources().filter(|source| source.path == file).map(|s| s.name.clone()).collect();
     for name in names {
         let _reported = registry.reload(&name, Order { by: "file", canary: None });
     }

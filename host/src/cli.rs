@@ -9,7 +9,6 @@ mod control;
 mod dev;
 mod serve;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -82,7 +81,7 @@ struct Place {
 /// Runs the command that was typed.
 pub fn run() -> ExitCode {
     let line = Line::parse();
-    log_to_stderr();
+    log_to_stderr(if matches!(line.command, Command::Dev(_)) { dev::LOG } else { "info" });
     let outcome = match line.command {
         Command::Serve(place) => place.config().and_then(|config| serve::run(&config)),
         Command::Dev(place) => place.config().and_then(|config| dev::run(&config)),
@@ -123,12 +122,8 @@ impl Place {
     }
 }
 
-/// The log goes to stderr, so that stdout holds only what was asked for. `RUST_LOG` says what is kept.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+/// The log goes to stderr, so that stdout holds only what was asked for. `RUST_LOG` says what is kept, or else the default.
+fn log_to_stderr(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(dev::has_colors()).init();
 }

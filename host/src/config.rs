@@ -9,11 +9,13 @@ mod proxies;
 mod raw;
 mod resolve;
 mod rooms;
+mod watch;
 
 pub use capacity::{CapacityConfig, WhenFull};
 pub use proxies::{ForwardedHeader, ProxiesConfig, parse_network};
 pub use resolve::parse_address;
 pub use rooms::{Keep, RoomConfig, RoomPattern};
+pub use watch::WatchConfig;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -45,6 +47,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// The folder for compiled code and the last good components.
     pub state: PathBuf,
+    /// How changes of plugin files are noticed.
+    pub watch: WatchConfig,
     /// The Unix socket that commands reach the running server by.
     pub control: PathBuf,
     /// Whose word on a client's address is taken.

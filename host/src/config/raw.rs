@@ -38,6 +38,8 @@ pub struct Server {
     pub state: Option<String>,
     pub control: Option<String>,
     pub store: Option<Text>,
+    pub watch: Option<Text>,
+    pub poll_ms: Option<Spanned<u64>>,
     pub trusted_proxies: Vec<Text>,
     pub forwarded: Option<Spanned<ForwardedHeader>>,
     pub proxy_protocol: Option<Spanned<bool>>,

@@ -13,9 +13,10 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::raw::{self, Text};
+use super::watch::WatchError;
 use super::{
-    CapacityConfig, Config, PluginConfig, Problem, ProxiesConfig, RoomConfig, RouteConfig, StaticConfig, WhenFull,
-    line_of, parse_network, rooms,
+    CapacityConfig, Config, PluginConfig, Problem, ProxiesConfig, RoomConfig, RouteConfig, StaticConfig, WatchConfig,
+    WhenFull, line_of, parse_network, rooms,
 };
 use crate::handshake::RouteNames;
 use crate::id::MAX_WORKERS;
@@ -81,6 +82,7 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     let rooms = resolver.rooms(&raw.room);
     let (listen, workers, limits) = resolver.server(&server);
     let proxies = resolver.proxies(&server);
+    let watch = resolver.watch(&server);
     let state = resolver.folder.join(server.state.as_deref().unwrap_or(STATE));
     let control =
         server.control.as_deref().map_or_else(|| state.join(CONTROL), |control| resolver.folder.join(control));
@@ -97,6 +99,7 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
         workers,
         state,
         control,
+        watch,
         store,
         proxies,
         limits,
@@ -138,6 +141,17 @@ impl Resolver<'_> {
                 false
             }
         }
+    }
+
+    fn watch(&mut self, server: &raw::Server) -> WatchConfig {
+        let (watch, poll_ms) = (server.watch.as_ref(), server.poll_ms.as_ref());
+        let read = WatchConfig::read(watch.map(|at| at.as_ref().as_str()), poll_ms.map(|at| *at.as_ref()));
+        match (&read, watch, poll_ms) {
+            (Err(WatchError::Way(wrong)), Some(at), _) => self.problem(at, "watch", wrong),
+            (Err(WatchError::Interval(wrong)), _, Some(at)) => self.problem(at, "poll-ms", wrong),
+            _ => {}
+        }
+        read.unwrap_or_default()
     }
 
     fn listen(&mut self, listen: Option<&Text>) -> SocketAddr {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,9 @@ pub enum LoadError {
     /// It cannot be read.
     #[error("plugin {0}: {1} cannot be read: {2}")]
     Unreadable(Arc<str>, String, io::Error),
+    /// It was written to while it was read.
+    #[error("plugin {0}: {1} is being written; it is read again once it is quiet, or by the next command")]
+    Changing(Arc<str>, String),
     /// It is over the limit.
     #[error("plugin {0}: {1} has {2} bytes, the limit `plugin-bytes` is {3}")]
     TooLarge(Arc<str>, String, u64, usize),
@@ -119,7 +123,20 @@ pub fn read(source: &Source, limit: usize) -> Result<Candidate, LoadError> {
     if metadata.len() > limit as u64 {
         return Err(LoadError::TooLarge(name, file, metadata.len(), limit));
     }
-    fs::read(&source.path).map(Candidate::from).map_err(|error| LoadError::Unreadable(name, file, error))
+    let bytes = match fs::read(&source.path) {
+        Ok(bytes) => bytes,
+        Err(error) => return Err(LoadError::Unreadable(name, file, error)),
+    };
+    let is_same = |now: &fs::Metadata| stamp(now) == stamp(&metadata) && now.len() == bytes.len() as u64;
+    match fs::metadata(&source.path) {
+        Ok(now) if is_same(&now) => Ok(Candidate::from(bytes)),
+        _ => Err(LoadError::Changing(name, file)),
+    }
+}
+
+/// What differs if a file was written or replaced meanwhile.
+fn stamp(metadata: &fs::Metadata) -> (i64, i64, u64) {
+    (metadata.mtime(), metadata.mtime_nsec(), metadata.ino())
 }
 
 /// Makes a generation of a component, or says why that cannot be.
