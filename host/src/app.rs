@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config::{Config, PluginConfig};
 use crate::engine::compile::{LoadError, Source};
+use crate::engine::compiler::Compiler;
 use crate::engine::registry::{Registry, Reload};
 use crate::engine::watcher::Watcher;
 use crate::engine::{Abilities, Engine, Reuse};
@@ -32,11 +33,13 @@ pub struct Options {
     pub reuse: Reuse,
     /// Whether plugin files are watched.
     pub watch: bool,
+    /// Where components are compiled: in this process, unless its binary is one that can do so in a child.
+    pub compiler: Compiler,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true }
+        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true, compiler: Compiler::InProcess }
     }
 }
 
@@ -69,7 +72,8 @@ impl Loaded {
         let (hub, inboxes) = Hub::new(workers, &limits, &metrics, memory);
         let store = Store::new(&limits, &clock, &metrics);
         let abilities = Abilities { clock, limits, metrics, hub, store };
-        let engine = Engine::new(abilities, options.reuse).map_err(|error| anyhow!("{error:?}"))?;
+        let engine = Engine::new(abilities, options.reuse, options.compiler.clone());
+        let engine = engine.map_err(|error| anyhow!("{error:?}"))?;
         let registry = Registry::load(engine, sources(config), &config.state)?;
         let routes = Routes::new(&config.routes).map_err(|error| anyhow!("{}: {error}", config.file.display()))?;
         Ok(Self { registry: Arc::new(registry), routes, inboxes })

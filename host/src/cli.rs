@@ -5,6 +5,7 @@
 
 pub mod build;
 mod check;
+mod compile;
 mod dev;
 mod serve;
 
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, parse_address};
+use crate::engine::compiler::SUBCOMMAND;
 
 /// A WebSocket server whose handlers and middleware are WebAssembly components, swapped while their connections stay open.
 #[derive(Parser)]
@@ -36,6 +38,9 @@ enum Command {
     Build(Project),
     /// Check the configuration and every plugin, and print the routes
     Check(Project),
+    /// Compile a component from stdin to stdout; started by the server
+    #[command(name = SUBCOMMAND, hide = true)]
+    CompileComponent(compile::Line),
 }
 
 #[derive(Args)]
@@ -63,6 +68,7 @@ pub fn run() -> ExitCode {
         Command::Dev(place) => place.config().and_then(|config| dev::run(&config)),
         Command::Build(project) => project.config().and_then(|config| build::all(&config)),
         Command::Check(project) => project.config().and_then(|config| check::run(&config)),
+        Command::CompileComponent(order) => return compile::run(&order),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -80,6 +80,8 @@ pub struct Metrics {
     pub reloads: Counter,
     /// Plugin files that could not be loaded.
     pub failed_loads: Counter,
+    /// Of these, because compiling passed a limit.
+    pub compile_limits: Counter,
 }
 
 /// The name, the help text and the metric itself.
@@ -146,6 +148,7 @@ impl Metrics {
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),
             ("reloads", "Generations that took over", &self.reloads),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),
+            ("compile_limits", "Plugin files whose compiling passed a limit", &self.compile_limits),
         ]
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use notify::{EventKind, RecursiveMode, Watcher as _};
 
-use super::{build, serve};
+use super::{build, compile, serve};
 use crate::app::{App, Options};
 use crate::config::Config;
 use crate::engine::Reuse;
@@ -31,7 +31,7 @@ pub fn run(config: &Config) -> Result<()> {
     // Before the first build, so that no edit falls between what is built and what is watched.
     let _watcher = watch(&sources, sender).context("the sources cannot be watched")?;
     build_all(config, &sources, &changes)?;
-    let options = Options { reuse: Reuse::Never, ..Options::default() };
+    let options = Options { reuse: Reuse::Never, ..compile::options()? };
     let mut app = App::start(config, &options)?;
     serve::announce(&app);
     std::thread::spawn({
