@@ -102,3 +102,58 @@ fn deserialize(engine: &wasmtime::Engine, path: &Path) -> Option<Component> {
     let loaded = unsafe { Component::deserialize_file(engine, path) };
     loaded.inspect_err(|error| tracing::warn!(file = %path.display(), "cached code is not usable: {error}")).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest component.
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn compiled() -> (wasmtime::Engine, Vec<u8>) {
+        let engine = wasmtime::Engine::default();
+        let code = engine.precompile_component(COMPONENT).expect("it is valid");
+        (engine, code)
+    }
+
+    fn files(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).expect("it was made").flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn what_was_adopted_is_there_for_the_same_content_and_engine_only() {
+        let (folder, (engine, code)) = (tempfile::tempdir().expect("a temporary folder"), compiled());
+        let cache = Cache::new(folder.path().join("cache"), &engine);
+        assert!(cache.load(&engine, "one").is_none());
+        assert!(cache.adopt(&engine, "one", &code).is_some());
+        assert!(cache.load(&engine, "one").is_some() && cache.load(&engine, "two").is_none());
+        let mut settings = wasmtime::Config::new();
+        let other = wasmtime::Engine::new(settings.epoch_interruption(true)).expect("the settings fit");
+        assert!(Cache::new(folder.path().join("cache"), &other).load(&other, "one").is_none());
+        assert_eq!(files(&folder.path().join("cache")).len(), 1, "nothing else is left");
+    }
+
+    /// A server that is killed while it writes leaves the file without its name: whole or not, nobody takes it.
+    #[test]
+    fn what_a_killed_server_left_is_not_taken_and_removed() {
+        let (folder, (engine, code)) = (tempfile::tempdir().expect("a temporary folder"), compiled());
+        let cache = Cache::new(folder.path().to_owned(), &engine);
+        for (number, length) in [0, 1, code.len() / 2, code.len()].into_iter().enumerate() {
+            let left = cache.path("one").with_extension(format!("9-{number}.{UNFINISHED}"));
+            fs::write(left, &code[..length]).expect("it can be written");
+        }
+        assert!(cache.load(&engine, "one").is_none());
+        let next = Cache::new(folder.path().to_owned(), &engine);
+        assert!(files(folder.path()).is_empty());
+        assert!(next.adopt(&engine, "one", &code).is_some());
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_costs_no_more_than_the_cache() {
+        let (folder, (engine, code)) = (tempfile::tempdir().expect("a temporary folder"), compiled());
+        let blocked = folder.path().join("cache");
+        fs::write(&blocked, "a file where the folder should be").expect("it can be written");
+        assert!(Cache::new(blocked, &engine).adopt(&engine, "one", &code).is_some());
+    }
+}

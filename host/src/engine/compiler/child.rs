@@ -169,3 +169,103 @@ fn judge(run: Run, order: &Order) -> Result<Vec<u8>, CompileError> {
     let how = if unable { "a refusal".to_owned() } else { status.to_string() };
     Err(ChildError::Ended(how, said).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    /// Stands in for the binary: what a compiling process may do that the real one is not seen to do.
+    struct Program(tempfile::TempDir);
+
+    impl Program {
+        /// Written by a shell, since a file that this process has open for writing could not be run by it.
+        fn new(script: &str) -> Self {
+            let program = Self(tempfile::tempdir().expect("a temporary folder"));
+            let written = Command::new("/bin/sh")
+                .args(["-c", "printf '#!/bin/sh\n%s\n' \"$1\" > \"$0\" && chmod 700 \"$0\""])
+                .arg(program.path())
+                .arg(script)
+                .status();
+            assert!(written.expect("there is a shell").success());
+            program
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.path().join("program")
+        }
+
+        fn compile(&self, wall: Duration) -> Result<Vec<u8>, String> {
+            let order = Order { engine: 1, cpu_ms: 1000, memory_bytes: 1 << 20, nice: 0, threads: None, wall };
+            // More than a pipe holds, so that whoever does not read it is noticed.
+            compile(&self.path(), &order, &vec![7; 1 << 20]).map_err(|error| error.to_string())
+        }
+    }
+
+    fn outcome(script: &str) -> Result<Vec<u8>, String> {
+        Program::new(script).compile(Duration::from_secs(60))
+    }
+
+    fn refusal(script: &str) -> String {
+        outcome(script).expect_err("there is no compiled code")
+    }
+
+    #[test]
+    fn what_is_no_artifact_is_not_taken() {
+        let garbage = "the compiling process wrote something else than compiled code";
+        for script in ["", "cat", "echo hello", "printf '\\377\\377\\377\\377\\377\\377\\377\\377 and a bit'"] {
+            assert_eq!(refusal(script), garbage, "{script}");
+        }
+    }
+
+    #[test]
+    fn an_artifact_is_taken_from_a_process_that_ended_well_only() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("artifact");
+        let mut pipe = Vec::new();
+        artifact::write(&mut pipe, b"compiled").expect("memory takes it");
+        std::fs::write(&file, pipe).expect("it can be written");
+        let script = format!("/bin/cat > /dev/null; /bin/cat '{}'", file.display());
+        assert_eq!(outcome(&script).as_deref(), Ok(&b"compiled"[..]));
+        assert!(refusal(&format!("{script}; exit 1")).contains("exit status: 1"));
+        assert!(refusal(&format!("{script}; kill -KILL $$")).contains("signal: 9"));
+    }
+
+    #[test]
+    fn each_end_has_its_sentence() {
+        let says = |script, words: &str| assert!(refusal(script).contains(words), "{script}: {}", refusal(script));
+        says("kill -XCPU $$", "the limit `compile-cpu-ms`, 1000");
+        says(
+            "echo memory allocation of 9 bytes failed >&2; kill -ABRT $$",
+            "the limit `compile-memory-bytes`, 1048576",
+        );
+        says("kill -SEGV $$", "ended with signal: 11");
+        says("echo no such import >&2; exit 10", "no such import");
+        says("echo of another version >&2; exit 11", "ended with a refusal: of another version");
+        says("exit 2", "ended with exit status: 2: it said nothing");
+    }
+
+    #[test]
+    fn one_that_never_ends_is_ended() {
+        let spinning = Program::new("while :; do :; done");
+        let refused = spinning.compile(Duration::from_millis(300)).expect_err("its time is up");
+        assert_eq!(refused, "compiling takes longer than the limit `compile-wall-ms`, 300");
+        let closed = Program::new("exec <&- >&- 2>&-; while :; do :; done");
+        assert!(closed.compile(Duration::from_millis(300)).is_err(), "it closed its pipes and goes on");
+    }
+
+    #[test]
+    fn one_that_talks_without_end_is_cut_short() {
+        let refused = refusal("i=0; while [ $i -lt 20000 ]; do echo 'a line of it' >&2; i=$((i+1)); done; exit 1");
+        assert!(refused.len() < 2 * SAID as usize, "{} bytes were kept", refused.len());
+    }
+
+    #[test]
+    fn a_binary_that_is_gone_is_named() {
+        let program = Program::new("");
+        std::fs::remove_file(program.path()).expect("it was written");
+        let refused = program.compile(Duration::from_secs(60)).expect_err("there is nothing to start");
+        let words = format!("the compiling process {} cannot be started: No such file", program.path().display());
+        assert!(refused.starts_with(&words), "{refused}");
+    }
+}
