@@ -4,17 +4,18 @@
 //! Invariant: the listener is bound last, so a server that accepts is a server that works.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::watch;
 
+use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{Config, PluginConfig};
 use crate::engine::compile::{LoadError, Source};
 use crate::engine::compiler::Compiler;
-use crate::engine::registry::{Registry, Reload};
+use crate::engine::registry::{Order, Registry, Reload};
 use crate::engine::watcher::Watcher;
 use crate::engine::{Abilities, Engine, Reuse};
 use crate::hub::Hub;
@@ -35,17 +36,20 @@ pub struct Options {
     pub watch: bool,
     /// Where components are compiled: in this process, unless its binary is one that can do so in a child.
     pub compiler: Compiler,
+    /// Whether commands are taken on the control socket.
+    pub control: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true, compiler: Compiler::InProcess }
+        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true, control: true, compiler: Compiler::InProcess }
     }
 }
 
 /// A running server; dropped, it stops.
 pub struct App {
     // Dropped first, so that nothing is reloaded while the server stops.
+    _admin: Option<Admin>,
     _watcher: Option<Watcher>,
     server: Server,
     registry: Arc<Registry>,
@@ -118,7 +122,8 @@ impl App {
             stopping,
         };
         let server = Server::start(Arc::new(shared), listener, inboxes).context("the workers cannot be started")?;
-        Ok(Self { _watcher: watcher, server, registry, routes })
+        let admin = options.control.then(|| control(&config.control, &registry)).flatten();
+        Ok(Self { _admin: admin, _watcher: watcher, server, registry, routes })
     }
 
     /// Where it listens.
@@ -143,7 +148,12 @@ impl App {
 
     /// Reads a plugin's file again; none where there is no such plugin.
     pub fn reload(&self, plugin: &str) -> Option<Result<Reload, LoadError>> {
-        self.registry.reload(plugin)
+        self.registry.reload(plugin, Order { by: "command", canary: None })
+    }
+
+    /// The plugins, and what is done with their generations.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// Takes no more connections, closes the open ones with 1012, waits for their end and writes what is left of the store.
@@ -166,6 +176,18 @@ fn bind(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
+/// The control socket; a server without one serves all the same.
+fn control(path: &Path, registry: &Arc<Registry>) -> Option<Admin> {
+    let admin = Admin::start(path, Arc::downgrade(registry));
+    let warn = |error: &std::io::Error| {
+        tracing::warn!(
+            "no commands can be taken at {}: {error}; name another path with `control` in [server]",
+            path.display()
+        );
+    };
+    admin.inspect_err(warn).ok()
+}
+
 /// Where the plugins come from, and what they are used as.
 fn sources(config: &Config) -> Vec<Source> {
     let source = |(name, plugin): (&String, &PluginConfig)| Source {
@@ -175,6 +197,8 @@ fn sources(config: &Config) -> Vec<Source> {
         files: plugin.files.clone(),
         handler: config.routes.iter().any(|route| route.handler == *name),
         middleware: config.routes.iter().any(|route| route.middleware.contains(name)),
+        canary: plugin.canary,
+        canary_time: plugin.canary_time,
     };
     config.plugins.iter().map(source).collect()
 }
@@ -195,6 +219,6 @@ fn reload_file(registry: &Weak<Registry>, file: &std::path::Path) {
     let same = |path: &PathBuf| path.canonicalize().ok() == file.canonicalize().ok();
     let names: Vec<_> = registry.sources().filter(|source| same(&source.path)).map(|s| s.name.clone()).collect();
     for name in names {
-        let _reported = registry.reload(&name);
+        let _reported = registry.reload(&name, Order { by: "file", canary: None });
     }
 }

@@ -6,6 +6,7 @@
 pub mod build;
 mod check;
 mod compile;
+mod control;
 mod dev;
 mod serve;
 
@@ -17,6 +18,7 @@ use anyhow::{Result, anyhow};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::admin::Request;
 use crate::config::{Config, parse_address};
 use crate::engine::compiler::SUBCOMMAND;
 
@@ -41,6 +43,29 @@ enum Command {
     /// Compile a component from stdin to stdout; started by the server
     #[command(name = SUBCOMMAND, hide = true)]
     CompileComponent(compile::Line),
+    /// Show what the plugins of a running server are doing
+    Plugins(Project),
+    /// Have a running server read a plugin's file again
+    Reload {
+        #[command(flatten)]
+        plugin: Plugin,
+        /// The share of the connections that takes it first, in percent
+        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99))]
+        canary: Option<u8>,
+    },
+    /// Have a running server go back to the generation of a plugin before
+    Rollback(Plugin),
+    /// Have a running server give all connections the new generation of a plugin
+    Promote(Plugin),
+}
+
+#[derive(Args)]
+struct Plugin {
+    /// The plugin's name in the configuration
+    #[arg(value_name = "PLUGIN")]
+    name: String,
+    #[command(flatten)]
+    project: Project,
 }
 
 #[derive(Args)]
@@ -69,6 +94,10 @@ pub fn run() -> ExitCode {
         Command::Build(project) => project.config().and_then(|config| build::all(&config)),
         Command::Check(project) => project.config().and_then(|config| check::run(&config)),
         Command::CompileComponent(order) => return compile::run(&order),
+        Command::Plugins(project) => ask(&project, Request::Plugins),
+        Command::Reload { plugin, canary } => ask(&plugin.project, Request::Reload { plugin: plugin.name, canary }),
+        Command::Rollback(plugin) => ask(&plugin.project, Request::Rollback { plugin: plugin.name }),
+        Command::Promote(plugin) => ask(&plugin.project, Request::Promote { plugin: plugin.name }),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,6 +106,10 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn ask(project: &Project, request: Request) -> Result<()> {
+    control::run(&project.config()?, &request)
 }
 
 impl Project {

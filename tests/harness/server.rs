@@ -108,7 +108,13 @@ impl Setup {
     }
 
     fn options(&self) -> Options {
-        Options { clock: self.clock.clone(), reuse: self.reuse, watch: self.watch, compiler: self.compiler.clone() }
+        Options {
+            clock: self.clock.clone(),
+            reuse: self.reuse,
+            watch: self.watch,
+            control: false,
+            compiler: self.compiler.clone(),
+        }
     }
 }
 

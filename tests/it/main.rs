@@ -23,6 +23,7 @@ mod protocol;
 mod proxies;
 mod queue;
 mod reload;
+mod rollout;
 mod rooms;
 mod services;
 mod stocks;

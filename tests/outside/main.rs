@@ -9,6 +9,7 @@ mod client;
 mod clients;
 mod commands;
 mod compiling;
+mod control;
 mod dev;
 mod files;
 mod heavy;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,10 @@ use super::Engine;
 use super::archive::Archive;
 use super::cache::Cache;
 use super::compile::{self, Candidate, LoadError, Source};
-use super::fault::Fault;
+use super::fault::{Cause, Fault};
 use super::generation::Generation;
-use super::plugin::Plugin;
+use super::plugin::{Consequence, NotPossible, Plugin, Record};
+use super::rollout::Rules;
 
 /// The number of the generation that a plugin starts with.
 const FIRST: u64 = 1;
@@ -35,6 +37,15 @@ struct Entry {
     source: Source,
 }
 
+/// How a reload is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Order {
+    /// Who asks: "file", "command", "configuration".
+    pub by: &'static str,
+    /// The share of the connections that is to take it first, in percent; none for what the configuration says.
+    pub canary: Option<u8>,
+}
+
 /// What a reload did.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reload {
@@ -44,6 +55,8 @@ pub enum Reload {
         generation: u64,
         /// The time from reading the file to the swap.
         took: Duration,
+        /// The share of the connections that it takes for now, in percent.
+        canary: u8,
     },
     /// The file holds what is running already.
     Unchanged,
@@ -64,7 +77,9 @@ impl Registry {
         for source in sources {
             match first(&engine, &cache, &archive, &source) {
                 Ok(generation) => {
+                    let record = record(&generation, &engine, "start", Duration::ZERO);
                     let plugin = Arc::new(Plugin::new(source.name.clone(), generation));
+                    plugin.record(record);
                     plugins.insert(source.name.clone(), Entry { plugin, source });
                 }
                 Err(error) => errors.push(error),
@@ -94,15 +109,17 @@ impl Registry {
         self.plugins.values().map(|entry| &entry.source)
     }
 
-    /// Reads a plugin's file again and swaps, if it holds something new that works. Slow: not for a worker's thread.
-    pub fn reload(&self, name: &str) -> Option<Result<Reload, LoadError>> {
+    /// Reads a plugin's file again and rolls it out, if it holds something new that works. Slow: not for a worker's thread.
+    pub fn reload(&self, name: &str, order: Order) -> Option<Result<Reload, LoadError>> {
         let entry = self.plugins.get(name)?;
-        let outcome = self.try_reload(entry);
+        let outcome = self.try_reload(entry, order);
         let metrics = &self.engine.abilities.metrics;
+        entry.plugin.note_trouble(outcome.as_ref().err().map(ToString::to_string));
         match &outcome {
-            Ok(Reload::Swapped { generation, took }) => {
+            Ok(Reload::Swapped { generation, took, canary }) => {
                 metrics.reloads.inc();
-                tracing::info!(plugin = name, generation, took_ms = took.as_millis() as u64, "reloaded");
+                let (took_ms, canary) = (took.as_millis() as u64, *canary);
+                tracing::info!(plugin = name, generation, took_ms, canary, "reloaded");
             }
             Ok(Reload::Unchanged) => tracing::debug!(plugin = name, "the file is what runs already"),
             Err(error) => {
@@ -113,11 +130,11 @@ impl Registry {
         Some(outcome)
     }
 
-    fn try_reload(&self, entry: &Entry) -> Result<Reload, LoadError> {
+    fn try_reload(&self, entry: &Entry, order: Order) -> Result<Reload, LoadError> {
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let start = Instant::now();
-        let (source, plugin) = (&entry.source, &entry.plugin);
-        let candidate = compile::read(source, self.engine.abilities.limits.plugin_bytes)?;
+        let (source, plugin, abilities) = (&entry.source, &entry.plugin, &self.engine.abilities);
+        let candidate = compile::read(source, abilities.limits.plugin_bytes)?;
         if plugin.current().hash == candidate.hash {
             return Ok(Reload::Unchanged);
         }
@@ -125,33 +142,80 @@ impl Registry {
             return Err(rejected(source));
         }
         let next = accept((&self.engine, &self.cache, &self.archive), source, &candidate, || plugin.next_number())?;
-        let generation = next.identity.generation;
-        plugin.swap(Arc::new(next));
-        Ok(Reload::Swapped { generation, took: start.elapsed() })
+        let (generation, took) = (next.identity.generation, start.elapsed());
+        let canary = order.canary.or(source.canary).unwrap_or(100);
+        let rules = Rules { canary, canary_time: source.canary_time, ..Rules::new(&abilities.limits) };
+        plugin.record(record(&next, &self.engine, order.by, took));
+        plugin.roll_out(Arc::new(next), rules, abilities.clock.now());
+        Ok(Reload::Swapped { generation, took, canary })
     }
 
-    /// Whether an event that faulted can be run again, because its generation was new and the one before took over.
+    /// Ends the roll-out of a plugin well; gives the generation that now takes all events.
+    pub fn promote(&self, name: &str) -> Result<u64, NotPossible> {
+        let generation = self.known(name)?.plugin.promote()?;
+        tracing::info!(plugin = name, generation, "promoted by command");
+        Ok(generation)
+    }
+
+    /// Goes back to the generation before; gives the one that was rolled back and the one that serves again.
+    pub fn roll_back(&self, name: &str) -> Result<(u64, u64), NotPossible> {
+        let entry = self.known(name)?;
+        let rejected = entry.plugin.roll_back()?;
+        self.reject(&entry.source.name, &rejected, "by command");
+        Ok((rejected.identity.generation, entry.plugin.current().identity.generation))
+    }
+
+    fn known(&self, name: &str) -> Result<&Entry, NotPossible> {
+        self.plugins.get(name).ok_or_else(|| self.unknown(name))
+    }
+
+    /// What is said of a name that no plugin has.
+    pub fn unknown(&self, name: &str) -> NotPossible {
+        let known: Vec<_> = self.plugins.keys().map(|name| &**name).collect();
+        NotPossible::Unknown(name.to_owned(), known.join(", "))
+    }
+
+    /// Rolls a generation back that is young and of no use, whatever its faults.
+    pub fn withdraw(&self, plugin: &Plugin, generation: &Arc<Generation>, why: &'static str) {
+        let is_young = plugin.serving().rollout.as_ref().is_some_and(|rollout| Arc::ptr_eq(&rollout.new, generation));
+        if is_young && let Ok(rejected) = plugin.roll_back() {
+            self.reject(plugin.name(), &rejected, why);
+        }
+    }
+
+    /// Whether an event that faulted can be run again, because its generation is young and there is one before it.
     pub fn fall_back(&self, fault: &Fault) -> bool {
-        let Some(entry) = self.plugins.get(&fault.plugin) else { return false };
-        let faulted = entry.plugin.current().clone();
-        if !entry.plugin.fall_back(fault.generation) {
-            return false;
+        let Some(entry) = self.plugins.get(&fault.plugin).filter(|_| fault.cause != Cause::Host) else { return false };
+        let failed = entry.plugin.current();
+        match entry.plugin.faulted(fault.generation) {
+            Consequence::None => return false,
+            Consequence::Again => {}
+            Consequence::RolledBack => self.reject(&fault.plugin, &failed, "it faulted at once, or too often"),
         }
-        if faulted.identity.generation == fault.generation {
-            self.reject(&fault.plugin, &faulted);
-        }
+        self.engine.abilities.metrics.events_again.inc();
         true
     }
 
-    /// On a thread of its own, since it writes files and a worker is waiting.
-    fn reject(&self, name: &Arc<str>, generation: &Generation) {
-        tracing::error!(
-            plugin = %name,
-            generation = generation.identity.generation,
-            "the first event of the new generation faulted: the one before serves again"
-        );
-        let (archive, name, hash) = (self.archive.clone(), name.clone(), generation.hash.clone());
+    /// The archive on a thread of its own, since it writes files and a worker is waiting.
+    fn reject(&self, name: &Arc<str>, rejected: &Generation, why: &'static str) {
+        self.engine.abilities.metrics.rollbacks.inc();
+        let generation = rejected.identity.generation;
+        tracing::error!(plugin = %name, generation, "rolled back, {why}: the one before serves again");
+        let (archive, name, hash) = (self.archive.clone(), name.clone(), rejected.hash.clone());
         std::thread::spawn(move || archive.reject(&name, &hash));
+    }
+}
+
+/// What a generation is remembered by.
+fn record(generation: &Generation, engine: &Engine, by: &'static str, took: Duration) -> Record {
+    Record {
+        generation: generation.identity.generation,
+        hash: generation.hash.clone(),
+        at: u64::try_from(engine.abilities.clock.wall().as_millis()).unwrap_or(u64::MAX),
+        by,
+        took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        faults: AtomicU64::new(0),
+        fate: Mutex::default(),
     }
 }
 
