@@ -8,16 +8,18 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::heavy::{echo_with_code, echo_with_functions};
-use crate::program::Program;
+use crate::program::{PATIENCE, Program};
 use crate::project::Project;
 use crate::switchboard::{Server, bare, example_component};
 
 /// For what compiles as slowly as it may, on a busy machine.
-const PATIENCE_WITH_COMPILERS: Duration = Duration::from_secs(180);
+const PATIENCE_WITH_COMPILERS: Duration = Duration::from_secs(600);
+/// Between two echoes of a neighbour. Without it they would take all of the processor, and what has the lowest priority none.
+const BREATH: Duration = Duration::from_millis(5);
 /// A large component: about that of a JavaScript engine.
 const LARGE: usize = 10 * 1024 * 1024;
 /// What is compiled in no time is above this.
@@ -82,13 +84,16 @@ fn echo(address: SocketAddr, target: &str, (heard, stop): (&AtomicU64, &AtomicBo
         let number = heard.load(Ordering::Relaxed).to_string();
         assert_eq!(client.ask(&number), number);
         heard.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(BREATH);
     }
 }
 
 /// Waits until each of the neighbours has echoed so often since.
 fn all_echo(heard: &[AtomicU64]) {
     let before: Vec<_> = heard.iter().map(|heard| heard.load(Ordering::Relaxed)).collect();
+    let deadline = Instant::now() + PATIENCE;
     while heard.iter().zip(&before).any(|(heard, before)| heard.load(Ordering::Relaxed) == *before) {
+        assert!(Instant::now() < deadline, "a neighbour hears nothing more");
         thread::yield_now();
     }
 }
