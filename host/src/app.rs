@@ -15,6 +15,7 @@ use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{Config, PluginConfig, WatchConfig};
 use crate::engine::compile::{LoadError, Source};
+use crate::engine::compiler::Compiler;
 use crate::engine::registry::{Order, Registry, Reload};
 use crate::engine::watcher::{Change, Watch, Watcher};
 use crate::engine::{Abilities, Engine, Reuse};
@@ -34,13 +35,15 @@ pub struct Options {
     pub reuse: Reuse,
     /// Whether plugin files are watched.
     pub watch: bool,
+    /// Where components are compiled: in this process, unless its binary is one that can do so in a child.
+    pub compiler: Compiler,
     /// Whether commands are taken on the control socket.
     pub control: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true, control: true }
+        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true, control: true, compiler: Compiler::InProcess }
     }
 }
 
@@ -74,7 +77,8 @@ impl Loaded {
         let (hub, inboxes) = Hub::new(workers, &limits, &metrics, memory);
         let store = Store::new(&limits, &clock, &metrics);
         let abilities = Abilities { clock, limits, metrics, hub, store };
-        let engine = Engine::new(abilities, options.reuse).map_err(|error| anyhow!("{error:?}"))?;
+        let engine = Engine::new(abilities, options.reuse, options.compiler.clone());
+        let engine = engine.map_err(|error| anyhow!("{error:?}"))?;
         let registry = Registry::load(engine, sources(config), &config.state)?;
         let routes = Routes::new(&config.routes).map_err(|error| anyhow!("{}: {error}", config.file.display()))?;
         Ok(Self { registry: Arc::new(registry), routes, inboxes })

@@ -5,6 +5,7 @@
 
 pub mod build;
 mod check;
+mod compile;
 mod control;
 mod dev;
 mod serve;
@@ -18,6 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::Request;
 use crate::config::{Config, parse_address};
+use crate::engine::compiler::SUBCOMMAND;
 
 /// A WebSocket server whose handlers and middleware are WebAssembly components, swapped while their connections stay open.
 #[derive(Parser)]
@@ -37,6 +39,9 @@ enum Command {
     Build(Project),
     /// Check the configuration and every plugin, and print the routes
     Check(Project),
+    /// Compile a component from stdin to stdout; started by the server
+    #[command(name = SUBCOMMAND, hide = true)]
+    CompileComponent(compile::Line),
     /// Show what the plugins of a running server are doing
     Plugins(Project),
     /// Have a running server read a plugin's file again
@@ -87,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Dev(place) => place.config().and_then(|config| dev::run(&config)),
         Command::Build(project) => project.config().and_then(|config| build::all(&config)),
         Command::Check(project) => project.config().and_then(|config| check::run(&config)),
+        Command::CompileComponent(order) => return compile::run(&order),
         Command::Plugins(project) => ask(&project, Request::Plugins),
         Command::Reload { plugin, canary } => ask(&plugin.project, Request::Reload { plugin: plugin.name, canary }),
         Command::Rollback(plugin) => ask(&plugin.project, Request::Rollback { plugin: plugin.name }),

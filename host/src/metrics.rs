@@ -90,6 +90,8 @@ pub struct Metrics {
     pub events_again: Counter,
     /// Plugin files that could not be loaded.
     pub failed_loads: Counter,
+    /// Of these, because compiling passed a limit.
+    pub compile_limits: Counter,
 }
 
 /// The name, the help text and the metric itself.
@@ -161,6 +163,7 @@ impl Metrics {
             ("rollbacks", "Generations that were rolled back", &self.rollbacks),
             ("events_again", "Events that were run again on the generation before", &self.events_again),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),
+            ("compile_limits", "Plugin files whose compiling passed a limit", &self.compile_limits),
         ]
     }
 }

@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 
+use super::compile;
 use crate::app::{Loaded, Options};
 use crate::config::Config;
 
@@ -12,8 +13,8 @@ use crate::config::Config;
 pub fn run(config: &Config) -> Result<()> {
     // Nothing of a check stays, neither a cache nor a last good component, and two of them do not meet.
     let own = config.state.join(format!("check-{}", std::process::id()));
-    let checked =
-        Loaded::new(&Config { state: own.clone(), ..config.clone() }, &Options { watch: false, ..Options::default() });
+    let options = Options { watch: false, ..compile::options()? };
+    let checked = Loaded::new(&Config { state: own.clone(), ..config.clone() }, &options);
     let _ = std::fs::remove_dir_all(&own);
     // Goes only where it is empty, which is where there has never been a server.
     let _ = std::fs::remove_dir(&config.state);

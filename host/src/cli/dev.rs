@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{build, serve};
+use super::{build, compile, serve};
 use crate::app::{self, App, Options};
 use crate::config::{Config, PluginConfig};
 use crate::engine::Reuse;
@@ -257,7 +257,7 @@ impl Session<'_> {
     fn serve(&mut self) -> Result<()> {
         // Before the files are read, so that no change falls between what is read and what is watched.
         let watch = app::watch_files(self.config)?;
-        let app = App::start(self.config, &Options { reuse: Reuse::Never, watch: false, ..Options::default() })?;
+        let app = App::start(self.config, &Options { reuse: Reuse::Never, watch: false, ..compile::options()? })?;
         let sender = self.sender.clone();
         // Nobody listens once the server stops.
         let tell = move |path: &Path, change| drop(sender.send(Happening::Component(path.to_owned(), change)));

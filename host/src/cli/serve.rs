@@ -7,12 +7,13 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{App, Options};
+use super::compile;
+use crate::app::App;
 use crate::config::Config;
 
 /// Serves with what the configuration says.
 pub fn run(config: &Config) -> Result<()> {
-    let mut app = App::start(config, &Options::default())?;
+    let mut app = App::start(config, &compile::options()?)?;
     announce(&app);
     wait_for_signal()?;
     app.stop();

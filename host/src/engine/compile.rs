@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use wasmtime::component::Component;
 
-use super::cache::Cache;
+use super::cache::{self, Cache};
+use super::compiler::CompileError;
+use super::compiler::child::ChildError;
 use super::generation::{Generation, Grants, Identity};
 use super::instance::Instance;
-use super::{CONTRACT, Engine};
+use super::{Abilities, CONTRACT, Engine};
 use crate::config::MismatchPolicy;
 use crate::event::Interface;
 
@@ -73,6 +75,12 @@ pub enum LoadError {
     /// It does not compile.
     #[error("plugin {0}: {1} does not compile, it may be damaged or incomplete: {2}")]
     Invalid(Arc<str>, String, String),
+    /// Compiling it passed a limit, or the process that compiles failed.
+    #[error("plugin {0}: {1} was not compiled: {2}")]
+    Compiler(Arc<str>, String, ChildError),
+    /// Its compiled code does not load.
+    #[error("plugin {0}: the compiled code of {1} cannot be loaded; the log says why")]
+    Code(Arc<str>, String),
     /// It was built against another version of the contract.
     #[error("plugin {0}: {1} uses {2}, which this host does not have; rebuild it against switchboard:ws@{CONTRACT}")]
     Version(Arc<str>, String, String),
@@ -170,13 +178,27 @@ fn component(
     if let Some(cached) = cache.and_then(|cache| cache.load(&engine.engine, hash)) {
         return Ok(cached);
     }
-    let compiled = Component::from_binary(&engine.engine, bytes).map_err(|error| {
-        LoadError::Invalid(source.name.clone(), shown(&source.path), error.root_cause().to_string())
-    })?;
-    if let Some(cache) = cache {
-        cache.store(hash, &compiled);
-    }
-    Ok(compiled)
+    let code = compile(engine, source, bytes)?;
+    let component = match cache {
+        Some(cache) => cache.adopt(&engine.engine, hash, &code),
+        None => cache::trust(&engine.engine, &code),
+    };
+    component.ok_or_else(|| LoadError::Code(source.name.clone(), shown(&source.path)))
+}
+
+/// Compiled code, or a sentence on why there is none.
+fn compile(engine: &Engine, source: &Source, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let Abilities { limits, metrics, .. } = &*engine.abilities;
+    let (name, file) = (source.name.clone(), shown(&source.path));
+    engine.compiler.compile(&engine.engine, limits, bytes).map_err(|error| match error {
+        CompileError::Invalid(reason) => LoadError::Invalid(name, file, reason),
+        CompileError::Child(error) => {
+            if error.is_limit() {
+                metrics.compile_limits.inc();
+            }
+            LoadError::Compiler(name, file, error)
+        }
+    })
 }
 
 /// The first eight bytes say whether it is WebAssembly, and of which kind (component model, binary format).
