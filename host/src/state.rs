@@ -1,6 +1,6 @@
 //! The state of one connection: small named values that outlive instances, reloads and faults.
 //!
-//! An event reads through a [`Draft`](draft::Draft), which lays its own writes over what is stored, and either applies or
+//! An event reads through a [`draft::Draft`], which lays its own writes over what is stored, and either applies or
 //! forgets them. Each value says who wrote it under which version, so that a new version of a plugin can carry it over
 //! (`state/versions`). Owned by the connection; lent to a guest's store for the time of an event.
 //! Invariant: keys and values together never take more than the limit that writes were checked against.

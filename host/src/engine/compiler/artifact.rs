@@ -2,7 +2,7 @@
 //!
 //! A compiling process may end at any moment, and code that is not whole must never be run: wasmtime trusts its bytes.
 //! Written by [`super::inside`], read by [`super::child`].
-//! Invariant: what [`read`] gives is what [`write`] was given.
+//! Invariant: what `read` gives is what `write` was given.
 
 use std::io::{self, Read, Write};
 
