@@ -3,25 +3,27 @@
 //! Everything is made here, in order, and handed to whoever needs it; nothing reaches back up.
 //! Invariant: the listener is bound last, so a server that accepts is a server that works.
 
+pub mod settings;
+
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use self::settings::Settings;
 use crate::clock::Clock;
 use crate::config::{Config, PluginConfig};
 use crate::engine::compile::{LoadError, Source};
-use crate::engine::registry::{Registry, Reload};
-use crate::engine::watcher::Watcher;
+use crate::engine::registry::{Plugins, Registry, Reload};
 use crate::engine::{Abilities, Engine, Reuse};
 use crate::hub::Hub;
 use crate::hub::history::Memory;
 use crate::metrics::Metrics;
-use crate::routes::Routes;
 use crate::server::Shared;
 use crate::server::acceptor::Server;
+use crate::server::plan::Plan;
 use crate::store::Store;
 
 /// What is not in the configuration.
@@ -30,7 +32,7 @@ pub struct Options {
     pub clock: Clock,
     /// Whether instances take more than one event.
     pub reuse: Reuse,
-    /// Whether plugin files are watched.
+    /// Whether the configuration and plugin files are watched.
     pub watch: bool,
 }
 
@@ -42,8 +44,8 @@ impl Default for Options {
 
 /// A running server; dropped, it stops.
 pub struct App {
-    // Dropped first, so that nothing is reloaded while the server stops.
-    _watcher: Option<Watcher>,
+    // With its watcher dropped first, so that nothing is reloaded while the server stops.
+    settings: Arc<Settings>,
     server: Server,
     registry: Arc<Registry>,
     routes: Vec<String>,
@@ -52,27 +54,26 @@ pub struct App {
 /// Everything up to the point where sockets are needed.
 pub struct Loaded {
     registry: Arc<Registry>,
-    routes: Routes,
+    plan: Plan,
     inboxes: Vec<crate::hub::inbox::Received>,
 }
 
 impl Loaded {
     /// Loads all plugins and builds the routes.
     pub fn new(config: &Config, options: &Options) -> Result<Self> {
-        if config.routes.is_empty() && config.statics.is_empty() {
-            bail!("{}: there is no [[route]] and no [[static]], so nothing would be served", config.file.display());
-        }
+        check_serves(config)?;
         let workers = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::default());
         let (clock, limits) = (options.clock.clone(), config.limits.clone());
         let memory = Memory::new(&config.rooms, &clock, &limits, &metrics);
         let (hub, inboxes) = Hub::new(workers, &limits, &metrics, memory);
         let store = Store::new(&limits, &clock, &metrics);
+        let limits = ArcSwap::from_pointee(limits);
         let abilities = Abilities { clock, limits, metrics, hub, store };
         let engine = Engine::new(abilities, options.reuse).map_err(|error| anyhow!("{error:?}"))?;
         let registry = Registry::load(engine, sources(config), &config.state)?;
-        let routes = Routes::new(&config.routes).map_err(|error| anyhow!("{}: {error}", config.file.display()))?;
-        Ok(Self { registry: Arc::new(registry), routes, inboxes })
+        let plan = plan(config, registry.plugins(), None)?;
+        Ok(Self { registry: Arc::new(registry), plan, inboxes })
     }
 
     /// The plugins.
@@ -82,13 +83,13 @@ impl Loaded {
 
     /// One line for each route: its pattern, its handler, and its middleware, outermost first.
     pub fn table(&self) -> Vec<String> {
-        let patterns: Vec<_> = self.routes.all().iter().map(|route| route.pattern()).collect();
+        let patterns: Vec<_> = self.plan.routes.all().iter().map(|route| route.pattern()).collect();
         let width = patterns.iter().map(|pattern| pattern.chars().count()).max().unwrap_or_default();
         let behind = |middleware: &[String]| match middleware {
             [] => String::new(),
             chain => format!("  behind {}", chain.join(" > ")),
         };
-        let routes = patterns.iter().zip(self.routes.all());
+        let routes = patterns.iter().zip(self.plan.routes.all());
         routes.map(|(path, route)| format!("{path:width$}  {}{}", route.handler, behind(&route.middleware))).collect()
     }
 }
@@ -98,23 +99,20 @@ impl App {
     pub fn start(config: &Config, options: &Options) -> Result<Self> {
         let loaded = Loaded::new(config, options)?;
         let routes = loaded.table();
-        let Loaded { registry, routes: table, inboxes } = loaded;
+        let Loaded { registry, plan, inboxes } = loaded;
         if let Some(file) = &config.store {
             registry.engine().abilities().store.keep_in(file)?;
         }
-        let watcher = options.watch.then(|| watch(&registry)).transpose()?;
-        let listener = bind(config.listen)?;
+        let plans = watch::Sender::new(Arc::new(plan));
         let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
-        let shared = Shared {
-            registry: registry.clone(),
-            routes: table,
-            statics: config.statics.clone(),
-            proxies: config.proxies.clone(),
-            serving,
-            stopping,
-        };
-        let server = Server::start(Arc::new(shared), listener, inboxes).context("the workers cannot be started")?;
-        Ok(Self { _watcher: watcher, server, registry, routes })
+        let shared = Arc::new(Shared { registry: registry.clone(), plans, serving, stopping });
+        let settings = Settings::new(config, &shared);
+        if options.watch {
+            settings.watch()?;
+        }
+        let listener = bind(config.listen)?;
+        let server = Server::start(shared, listener, inboxes).context("the workers cannot be started")?;
+        Ok(Self { settings, server, registry, routes })
     }
 
     /// Where it listens.
@@ -142,11 +140,28 @@ impl App {
         self.registry.reload(plugin)
     }
 
+    /// The configuration in force.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
     /// Takes no more connections, closes the open ones with 1012, waits for their end and writes what is left of the store.
     pub fn stop(&mut self) {
         self.server.stop();
         self.registry.engine().abilities().store.close();
     }
+}
+
+/// A server without anything to serve is a mistake in its file.
+fn check_serves(config: &Config) -> Result<()> {
+    if config.routes.is_empty() && config.statics.is_empty() {
+        bail!("{}: there is no [[route]] and no [[static]], so nothing would be served", config.file.display());
+    }
+    Ok(())
+}
+
+fn plan(config: &Config, plugins: Plugins, before: Option<&Plan>) -> Result<Plan> {
+    Plan::new(config, plugins, before).map_err(|error| anyhow!("{}: {error}", config.file.display()))
 }
 
 fn cores() -> usize {
@@ -173,24 +188,4 @@ fn sources(config: &Config) -> Vec<Source> {
         middleware: config.routes.iter().any(|route| route.middleware.contains(name)),
     };
     config.plugins.iter().map(source).collect()
-}
-
-/// Reloads each plugin whose file changed. Holds the registry weakly, so that it does not outlive the server.
-fn watch(registry: &Arc<Registry>) -> Result<Watcher> {
-    let files: Vec<_> = registry.sources().map(|source| source.path.clone()).collect();
-    let log = tracing::dispatcher::get_default(Clone::clone);
-    let registry = Arc::downgrade(registry);
-    let changed = move |file: &std::path::Path| {
-        tracing::dispatcher::with_default(&log, || reload_file(&registry, file));
-    };
-    Watcher::start(files, changed).context("plugin files cannot be watched")
-}
-
-fn reload_file(registry: &Weak<Registry>, file: &std::path::Path) {
-    let Some(registry) = registry.upgrade() else { return };
-    let same = |path: &PathBuf| path.canonicalize().ok() == file.canonicalize().ok();
-    let names: Vec<_> = registry.sources().filter(|source| same(&source.path)).map(|s| s.name.clone()).collect();
-    for name in names {
-        let _reported = registry.reload(&name);
-    }
 }

@@ -80,6 +80,10 @@ pub struct Metrics {
     pub reloads: Counter,
     /// Plugin files that could not be loaded.
     pub failed_loads: Counter,
+    /// Configurations that were applied while the server ran.
+    pub reconfigurations: Counter,
+    /// Configurations that were not applied, because something in them was wrong.
+    pub failed_reconfigurations: Counter,
 }
 
 /// The name, the help text and the metric itself.
@@ -146,6 +150,8 @@ impl Metrics {
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),
             ("reloads", "Generations that took over", &self.reloads),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),
+            ("reconfigurations", "Configurations applied while the server ran", &self.reconfigurations),
+            ("failed_reconfigurations", "Configurations that were not applied", &self.failed_reconfigurations),
         ]
     }
 }

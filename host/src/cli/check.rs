@@ -24,7 +24,7 @@ pub fn run(config: &Config) -> Result<()> {
         println!("{line}");
     }
     let mut unsupported = BTreeSet::new();
-    for plugin in loaded.registry().plugins() {
+    for plugin in loaded.registry().plugins().values() {
         for interface in &plugin.current().unsupported {
             unsupported.insert(format!("plugin {}: `{interface}` is not supported by this host yet", plugin.name()));
         }

@@ -198,7 +198,8 @@ fn unsupported(engine: &Engine, component: &Component) -> Vec<String> {
     ours.filter(|interface| UNSUPPORTED.contains(interface)).map(Into::into).collect()
 }
 
-fn check_role(source: &Source, generation: &Generation) -> Result<(), LoadError> {
+/// Whether a generation exports what it is used for.
+pub fn check_role(source: &Source, generation: &Generation) -> Result<(), LoadError> {
     let exports = &generation.exports;
     let wrong = |role, needed| {
         let names = exports.names();

@@ -77,7 +77,7 @@ impl Instance {
         let outcome = within(&abilities, pin!(self.calls.tell(&mut self.store, event))).await;
         let outcome = outcome.unwrap_or_else(|| {
             self.store.data_mut().cause = Some(Cause::Deadline);
-            Err(wasmtime::format_err!("it took more than {} ms of wall time", abilities.limits.event_wall_ms))
+            Err(wasmtime::format_err!("it took more than {} ms of wall time", abilities.limits().event_wall_ms))
         });
         let reply = match outcome {
             Ok(reply) => Ok(self.finish(reply)),
@@ -90,7 +90,8 @@ impl Instance {
     fn begin(&mut self, transaction: Box<Transaction>, abilities: &Abilities) {
         self.poisoned = true;
         self.store.data_mut().begin(Some(transaction));
-        self.store.set_hostcall_fuel(abilities.limits.message_bytes + abilities.limits.effects_bytes + HOSTCALL_SLACK);
+        let limits = abilities.limits();
+        self.store.set_hostcall_fuel(limits.message_bytes + limits.effects_bytes + HOSTCALL_SLACK);
         self.store.set_epoch_deadline(1);
     }
 
@@ -109,7 +110,7 @@ impl Instance {
 /// Sets every bound that a store has.
 fn prepare(mut store: Store<Guest>, abilities: &Abilities) -> Store<Guest> {
     store.limiter(|guest| &mut guest.memory);
-    store.set_hostcall_fuel(abilities.limits.message_bytes + HOSTCALL_SLACK);
+    store.set_hostcall_fuel(abilities.limits().message_bytes + HOSTCALL_SLACK);
     store.set_max_component_handles(1000);
     store.epoch_deadline_callback(Guest::tick);
     store
@@ -121,7 +122,7 @@ async fn within<T>(abilities: &Abilities, mut call: Pin<&mut impl Future<Output 
     let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
     match first {
         Poll::Ready(outcome) => Some(outcome),
-        Poll::Pending => timed(&abilities.clock, abilities.limits.event_wall(), call).await,
+        Poll::Pending => timed(&abilities.clock, abilities.limits().event_wall(), call).await,
     }
 }
 
@@ -140,7 +141,7 @@ fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error)
     let noted = guest.cause.or(guest.memory.refused.then_some(Cause::Memory));
     let host = error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().map(|_| Cause::Host);
     let cause = noted.or(host).unwrap_or(Cause::Trap);
-    let limits = &guest.abilities.limits;
+    let limits = guest.abilities.limits.load_full();
     match cause {
         Cause::Memory => {
             message = format!("{message}, after it asked for more than {} bytes", limits.guest_memory_bytes)

@@ -4,10 +4,16 @@
 //! be used is reported and changes nothing; at the start of the server the last good one stands in for it.
 //! Invariant: no lock of the registry is ever taken on the path of a message.
 
+mod change;
+
+pub use change::Change;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
 
 use super::Engine;
 use super::archive::Archive;
@@ -25,13 +31,28 @@ pub struct Registry {
     engine: Arc<Engine>,
     cache: Cache,
     archive: Arc<Archive>,
-    plugins: BTreeMap<Arc<str>, Entry>,
+    /// Replaced as a whole by another configuration.
+    entries: ArcSwap<Entries>,
+    /// Removed ones that connections still have.
+    parted: Mutex<Vec<Parted>>,
     /// Held while a file is compiled: one at a time.
     loading: Mutex<()>,
 }
 
+/// Plugins by name.
+pub type Plugins = BTreeMap<Arc<str>, Arc<Plugin>>;
+
+type Entries = BTreeMap<Arc<str>, Entry>;
+
+#[derive(Clone)]
 struct Entry {
     plugin: Arc<Plugin>,
+    source: Source,
+}
+
+/// A removed plugin, which ends with its last connection.
+struct Parted {
+    plugin: Weak<Plugin>,
     source: Source,
 }
 
@@ -59,18 +80,19 @@ impl Registry {
     pub fn load(engine: Arc<Engine>, sources: Vec<Source>, state: &Path) -> Result<Self, LoadErrors> {
         let cache = Cache::new(state.join("cache"), &engine.engine);
         let archive = Arc::new(Archive::new(state.join("plugins")));
-        let mut plugins = BTreeMap::new();
+        let mut entries = BTreeMap::new();
         let mut errors = Vec::new();
         for source in sources {
             match first(&engine, &cache, &archive, &source) {
                 Ok(generation) => {
                     let plugin = Arc::new(Plugin::new(source.name.clone(), generation));
-                    plugins.insert(source.name.clone(), Entry { plugin, source });
+                    entries.insert(source.name.clone(), Entry { plugin, source });
                 }
                 Err(error) => errors.push(error),
             }
         }
-        let registry = Self { engine, cache, archive, plugins, loading: Mutex::default() };
+        let (entries, parted, loading) = (ArcSwap::from_pointee(entries), Mutex::default(), Mutex::default());
+        let registry = Self { engine, cache, archive, entries, parted, loading };
         if errors.is_empty() { Ok(registry) } else { Err(LoadErrors(errors)) }
     }
 
@@ -79,25 +101,26 @@ impl Registry {
         &self.engine
     }
 
-    /// A plugin by its name.
-    pub fn find(&self, name: &str) -> Option<&Arc<Plugin>> {
-        self.plugins.get(name).map(|entry| &entry.plugin)
-    }
-
-    /// All plugins, by name.
-    pub fn plugins(&self) -> impl Iterator<Item = &Arc<Plugin>> {
-        self.plugins.values().map(|entry| &entry.plugin)
+    /// All plugins of the configuration.
+    pub fn plugins(&self) -> Plugins {
+        let entries = self.entries.load();
+        entries.iter().map(|(name, entry)| (name.clone(), entry.plugin.clone())).collect()
     }
 
     /// Where all plugins come from.
-    pub fn sources(&self) -> impl Iterator<Item = &Source> {
-        self.plugins.values().map(|entry| &entry.source)
+    pub fn sources(&self) -> Vec<Source> {
+        self.entries.load().values().map(|entry| entry.source.clone()).collect()
+    }
+
+    /// A plugin of the configuration, or a removed one that connections still have.
+    fn find(&self, name: &str) -> Option<Arc<Plugin>> {
+        let entry = self.entries.load().get(name).cloned();
+        entry.or_else(|| self.parted(name)).map(|entry| entry.plugin)
     }
 
     /// Reads a plugin's file again and swaps, if it holds something new that works. Slow: not for a worker's thread.
     pub fn reload(&self, name: &str) -> Option<Result<Reload, LoadError>> {
-        let entry = self.plugins.get(name)?;
-        let outcome = self.try_reload(entry);
+        let outcome = self.try_reload(name)?;
         let metrics = &self.engine.abilities.metrics;
         match &outcome {
             Ok(Reload::Swapped { generation, took }) => {
@@ -113,11 +136,17 @@ impl Registry {
         Some(outcome)
     }
 
-    fn try_reload(&self, entry: &Entry) -> Result<Reload, LoadError> {
+    /// None where there is no such plugin by the time that its turn comes.
+    fn try_reload(&self, name: &str) -> Option<Result<Reload, LoadError>> {
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = self.entries.load().get(name).cloned()?;
+        Some(self.reload_entry(&entry))
+    }
+
+    fn reload_entry(&self, entry: &Entry) -> Result<Reload, LoadError> {
         let start = Instant::now();
         let (source, plugin) = (&entry.source, &entry.plugin);
-        let candidate = compile::read(source, self.engine.abilities.limits.plugin_bytes)?;
+        let candidate = compile::read(source, self.engine.abilities.limits().plugin_bytes)?;
         if plugin.current().hash == candidate.hash {
             return Ok(Reload::Unchanged);
         }
@@ -132,24 +161,27 @@ impl Registry {
 
     /// Whether an event that faulted can be run again, because its generation was new and the one before took over.
     pub fn fall_back(&self, fault: &Fault) -> bool {
-        let Some(entry) = self.plugins.get(&fault.plugin) else { return false };
-        let faulted = entry.plugin.current().clone();
-        if !entry.plugin.fall_back(fault.generation) {
+        let Some(plugin) = self.find(&fault.plugin) else { return false };
+        let faulted = plugin.current().clone();
+        if !plugin.fall_back(fault.generation) {
             return false;
         }
         if faulted.identity.generation == fault.generation {
-            self.reject(&fault.plugin, &faulted);
+            tracing::error!(
+                plugin = %fault.plugin,
+                generation = fault.generation,
+                "the first event of the new generation faulted: the one before serves again"
+            );
+            // The same content with another `config` or other `files` is what serves again, and so is not to blame.
+            if plugin.current().hash != faulted.hash {
+                self.reject(&fault.plugin, &faulted);
+            }
         }
         true
     }
 
     /// On a thread of its own, since it writes files and a worker is waiting.
     fn reject(&self, name: &Arc<str>, generation: &Generation) {
-        tracing::error!(
-            plugin = %name,
-            generation = generation.identity.generation,
-            "the first event of the new generation faulted: the one before serves again"
-        );
         let (archive, name, hash) = (self.archive.clone(), name.clone(), generation.hash.clone());
         std::thread::spawn(move || archive.reject(&name, &hash));
     }
@@ -169,7 +201,7 @@ fn first(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source
 }
 
 fn from_file(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source) -> Result<Generation, LoadError> {
-    let candidate = compile::read(source, engine.abilities.limits.plugin_bytes)?;
+    let candidate = compile::read(source, engine.abilities.limits().plugin_bytes)?;
     accept((engine, cache, archive), source, &candidate, || FIRST)
 }
 

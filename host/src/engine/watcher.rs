@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,11 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Ends the watching when dropped.
 pub struct Watcher {
-    _alive: Arc<()>,
+    wanted: Wanted,
 }
+
+/// What is to be watched from the next look on, if that was said anew.
+type Wanted = Arc<Mutex<Option<BTreeMap<PathBuf, Watched>>>>;
 
 /// What tells one content of a file from another without reading it: time, size and inode.
 type Stamp = Option<(i64, i64, u64, u64)>;
@@ -41,7 +44,7 @@ struct Watched {
 }
 
 struct Watching {
-    alive: Weak<()>,
+    wanted: Weak<Mutex<Option<BTreeMap<PathBuf, Watched>>>>,
     files: BTreeMap<PathBuf, Watched>,
     events: RecommendedWatcher,
     notices: Receiver<notify::Event>,
@@ -51,7 +54,7 @@ struct Watching {
 impl Watcher {
     /// Watches these files; calls `changed` on a thread of its own for each that is complete after a change.
     pub fn start(files: Vec<PathBuf>, changed: impl FnMut(&Path) + Send + 'static) -> notify::Result<Self> {
-        let alive = Arc::new(());
+        let wanted = Wanted::default();
         let (sender, notices) = channel();
         let events = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if let Ok(event) = event {
@@ -59,16 +62,29 @@ impl Watcher {
                 let _ = sender.send(event);
             }
         })?;
-        let files = files.iter().map(|file| Watched::new(&canonical(file))).collect();
-        let alive_there = Arc::downgrade(&alive);
-        let mut watching = Watching { alive: alive_there, files, events, notices, looked: Instant::now() };
+        let (files, wanted_there) = (watched(&files), Arc::downgrade(&wanted));
+        let mut watching = Watching { wanted: wanted_there, files, events, notices, looked: Instant::now() };
         watching.subscribe();
         thread::Builder::new()
             .name("watcher".into())
             .spawn(move || watching.run(changed))
             .map_err(notify::Error::io)?;
-        Ok(Self { _alive: alive })
+        Ok(Self { wanted })
     }
+
+    /// Watches these files in place of those before. A change from this moment on is noticed, if not at once; a change of
+    /// a file that stays is not forgotten.
+    pub fn watch(&self, files: &[PathBuf]) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = wanted.take().unwrap_or_default();
+        let mut files = watched(files);
+        files.extend(before.into_iter().filter(|(file, _)| files.contains_key(file)).collect::<Vec<_>>());
+        *wanted = Some(files);
+    }
+}
+
+fn watched(files: &[PathBuf]) -> BTreeMap<PathBuf, Watched> {
+    files.iter().map(|file| Watched::new(&canonical(file))).collect()
 }
 
 impl Watched {
@@ -84,7 +100,7 @@ impl Watched {
 
 impl Watching {
     fn run(mut self, mut changed: impl FnMut(&Path)) {
-        while self.alive.strong_count() > 0 {
+        while self.take_wanted() {
             self.wait();
             if self.looked.elapsed() >= LOOK {
                 self.look();
@@ -93,6 +109,23 @@ impl Watching {
                 changed(&file);
             }
         }
+    }
+
+    /// Goes over to the files that were named last; false once nobody wants any.
+    fn take_wanted(&mut self) -> bool {
+        let Some(wanted) = self.wanted.upgrade() else { return false };
+        let named = wanted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut files) = named {
+            for (file, watched) in &mut files {
+                if let Some(known) = self.files.remove(file) {
+                    *watched = known;
+                }
+            }
+            self.files = files;
+            // At the next look what changed since it was named is found too.
+            self.subscribe();
+        }
+        true
     }
 
     /// Waits for an event, or until something is due.
