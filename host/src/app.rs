@@ -6,6 +6,7 @@
 pub mod settings;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -13,10 +14,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use self::settings::Settings;
+use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{Config, PluginConfig};
 use crate::engine::compile::{LoadError, Source};
-use crate::engine::registry::{Plugins, Registry, Reload};
+use crate::engine::registry::{Order, Plugins, Registry, Reload};
 use crate::engine::{Abilities, Engine, Reuse};
 use crate::hub::Hub;
 use crate::hub::history::Memory;
@@ -34,17 +36,20 @@ pub struct Options {
     pub reuse: Reuse,
     /// Whether the configuration and plugin files are watched.
     pub watch: bool,
+    /// Whether commands are taken on the control socket.
+    pub control: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true }
+        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true, control: true }
     }
 }
 
 /// A running server; dropped, it stops.
 pub struct App {
-    // With its watcher dropped first, so that nothing is reloaded while the server stops.
+    // Dropped first, so that nothing is reloaded while the server stops; the settings end with their watcher.
+    _admin: Option<Admin>,
     settings: Arc<Settings>,
     server: Server,
     registry: Arc<Registry>,
@@ -112,7 +117,8 @@ impl App {
         }
         let listener = bind(config.listen)?;
         let server = Server::start(shared, listener, inboxes).context("the workers cannot be started")?;
-        Ok(Self { settings, server, registry, routes })
+        let admin = options.control.then(|| control(&config.control, &registry)).flatten();
+        Ok(Self { _admin: admin, settings, server, registry, routes })
     }
 
     /// Where it listens.
@@ -137,7 +143,12 @@ impl App {
 
     /// Reads a plugin's file again; none where there is no such plugin.
     pub fn reload(&self, plugin: &str) -> Option<Result<Reload, LoadError>> {
-        self.registry.reload(plugin)
+        self.registry.reload(plugin, Order { by: "command", canary: None })
+    }
+
+    /// The plugins, and what is done with their generations.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// The configuration in force.
@@ -177,6 +188,18 @@ fn bind(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
+/// The control socket; a server without one serves all the same.
+fn control(path: &Path, registry: &Arc<Registry>) -> Option<Admin> {
+    let admin = Admin::start(path, Arc::downgrade(registry));
+    let warn = |error: &std::io::Error| {
+        tracing::warn!(
+            "no commands can be taken at {}: {error}; name another path with `control` in [server]",
+            path.display()
+        );
+    };
+    admin.inspect_err(warn).ok()
+}
+
 /// Where the plugins come from, and what they are used as.
 fn sources(config: &Config) -> Vec<Source> {
     let source = |(name, plugin): (&String, &PluginConfig)| Source {
@@ -186,6 +209,8 @@ fn sources(config: &Config) -> Vec<Source> {
         files: plugin.files.clone(),
         handler: config.routes.iter().any(|route| route.handler == *name),
         middleware: config.routes.iter().any(|route| route.middleware.contains(name)),
+        canary: plugin.canary,
+        canary_time: plugin.canary_time,
     };
     config.plugins.iter().map(source).collect()
 }

@@ -21,9 +21,10 @@ use crate::engine::instance::Step;
 use crate::engine::pool::Pool;
 use crate::engine::registry::Registry;
 use crate::event::{Effect, Event, Interface, Kept, Reply, Scope, Subject};
+use crate::id::ConnectionId;
 use crate::metrics::Metrics;
 use crate::routes::Route;
-use crate::transaction::{Transaction, check_frame};
+use crate::transaction::{Avoided, Transaction, check_frame};
 
 /// The pools of one route's plugins on one worker.
 pub struct Chain {
@@ -88,25 +89,27 @@ impl Chain {
         &self.route
     }
 
-    /// Whether messages to clients have to pass guests, from this link outwards.
-    pub fn filters_outbound(&self, reach: usize) -> bool {
-        self.middleware.iter().take(reach).any(|pool| has(pool, Interface::Outbound))
+    /// Whether messages to a client have to pass guests, from this link outwards.
+    pub fn filters_outbound(&self, connection: ConnectionId, reach: usize) -> bool {
+        self.middleware.iter().take(reach).any(|pool| has(pool, connection, Interface::Outbound))
     }
 
-    /// Whether any link is to be told of this kind of event.
-    pub fn exports(&self, interface: Interface) -> bool {
-        self.links().any(|(_, pool)| has(pool, interface))
+    /// Whether any link is to be told of this kind of event of a connection.
+    pub fn exports(&self, connection: ConnectionId, interface: Interface) -> bool {
+        self.links().any(|(_, pool)| has(pool, connection, interface))
     }
 
-    /// Runs an event, and runs it again where the generation that faulted was new and gave way to the one before.
+    /// Runs an event, and runs it again where the generation that faulted is young: then that plugin, and no other, takes it
+    /// on the generation before.
     async fn run<T>(
         &self,
         subject: Subject,
         mut kept: Kept,
         event: impl AsyncFn(Box<Transaction>) -> Step<T>,
     ) -> Ended<T> {
+        let mut avoided = Vec::new();
         loop {
-            let (transaction, outcome) = event(self.begin(subject, kept)).await;
+            let (transaction, outcome) = event(self.begin(subject, kept, &avoided)).await;
             let fault = match outcome {
                 Ok(outcome) => {
                     let (kept, effects) = transaction.settle();
@@ -116,15 +119,17 @@ impl Chain {
             };
             let faulted = Faulted::new(transaction.scope().position, &fault);
             kept = transaction.undo();
-            if !self.recovers(&fault, subject) {
+            if !self.recovers(&fault, subject, &mut avoided) {
                 return Ended { kept, effects: Vec::new(), outcome: Err(faulted) };
             }
         }
     }
 
-    fn begin(&self, subject: Subject, kept: Kept) -> Box<Transaction> {
+    fn begin(&self, subject: Subject, kept: Kept, avoided: &[Avoided]) -> Box<Transaction> {
         let first = scope(&self.handler, Interface::Handler, self.middleware.len());
-        Transaction::new(subject, kept, first)
+        let mut transaction = Transaction::new(subject, kept, first);
+        transaction.avoided.extend_from_slice(avoided);
+        transaction
     }
 
     /// All links, outermost first, the handler being the last.
@@ -134,13 +139,18 @@ impl Chain {
     }
 
     /// The middleware that exports something, outermost first.
-    fn linked(&self, interface: Interface) -> impl DoubleEndedIterator<Item = (usize, &Rc<Pool>)> {
-        self.middleware.iter().enumerate().filter(move |(_, pool)| has(pool, interface))
+    fn linked(
+        &self,
+        connection: ConnectionId,
+        interface: Interface,
+    ) -> impl DoubleEndedIterator<Item = (usize, &Rc<Pool>)> {
+        self.middleware.iter().enumerate().filter(move |(_, pool)| has(pool, connection, interface))
     }
 
-    /// Records a fault, and says whether the event is to be run again.
-    fn recovers(&self, fault: &Fault, subject: Subject) -> bool {
+    /// Records a fault, and says whether the event is to be run again, without the generation that it faulted on.
+    fn recovers(&self, fault: &Fault, subject: Subject, avoided: &mut Vec<Avoided>) -> bool {
         fault.report(subject.connection, self.metrics());
+        avoided.push((fault.plugin.clone(), fault.generation));
         self.registry.fall_back(fault)
     }
 
@@ -155,8 +165,9 @@ impl Faulted {
     }
 }
 
-fn has(pool: &Pool, interface: Interface) -> bool {
-    pool.plugin().current().exports.has(interface)
+/// Whether the generation that a connection's events run on has this export.
+fn has(pool: &Pool, connection: ConnectionId, interface: Interface) -> bool {
+    pool.plugin().serving().choose(connection, None).exports.has(interface)
 }
 
 fn scope(pool: &Pool, interface: Interface, position: usize) -> Scope {
@@ -166,7 +177,7 @@ fn scope(pool: &Pool, interface: Interface, position: usize) -> Scope {
 /// Leases, calls, and checks what only a guest could have got wrong.
 async fn call(pool: &Pool, transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
     let name = event.name();
-    let mut lease = match pool.lease().await {
+    let mut lease = match pool.lease(transaction.subject.connection, transaction.avoids(pool.plugin().name())).await {
         Ok(lease) => lease,
         Err(fault) => return (transaction, Err(fault)),
     };

@@ -5,6 +5,7 @@
 
 pub mod build;
 mod check;
+mod control;
 mod dev;
 mod serve;
 
@@ -16,6 +17,7 @@ use anyhow::{Result, anyhow};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::admin::Request;
 use crate::config::{Config, parse_address};
 
 /// A WebSocket server whose handlers and middleware are WebAssembly components, swapped while their connections stay open.
@@ -36,6 +38,29 @@ enum Command {
     Build(Project),
     /// Check the configuration and every plugin, and print the routes
     Check(Project),
+    /// Show what the plugins of a running server are doing
+    Plugins(Project),
+    /// Have a running server read a plugin's file again
+    Reload {
+        #[command(flatten)]
+        plugin: Plugin,
+        /// The share of the connections that takes it first, in percent
+        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99))]
+        canary: Option<u8>,
+    },
+    /// Have a running server go back to the generation of a plugin before
+    Rollback(Plugin),
+    /// Have a running server give all connections the new generation of a plugin
+    Promote(Plugin),
+}
+
+#[derive(Args)]
+struct Plugin {
+    /// The plugin's name in the configuration
+    #[arg(value_name = "PLUGIN")]
+    name: String,
+    #[command(flatten)]
+    project: Project,
 }
 
 #[derive(Args)]
@@ -63,6 +88,10 @@ pub fn run() -> ExitCode {
         Command::Dev(place) => place.config().and_then(|config| dev::run(&config)),
         Command::Build(project) => project.config().and_then(|config| build::all(&config)),
         Command::Check(project) => project.config().and_then(|config| check::run(&config)),
+        Command::Plugins(project) => ask(&project, Request::Plugins),
+        Command::Reload { plugin, canary } => ask(&plugin.project, Request::Reload { plugin: plugin.name, canary }),
+        Command::Rollback(plugin) => ask(&plugin.project, Request::Rollback { plugin: plugin.name }),
+        Command::Promote(plugin) => ask(&plugin.project, Request::Promote { plugin: plugin.name }),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,6 +100,10 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn ask(project: &Project, request: Request) -> Result<()> {
+    control::run(&project.config()?, &request)
 }
 
 impl Project {

@@ -47,6 +47,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// The folder for compiled code and the last good components.
     pub state: PathBuf,
+    /// The Unix socket that commands reach the running server by.
+    pub control: PathBuf,
     /// Whose word on a client's address is taken.
     pub proxies: ProxiesConfig,
     /// The file that holds the store; none where it is in memory only.
@@ -80,6 +82,10 @@ pub struct PluginConfig {
     pub files: Option<PathBuf>,
     /// What the guest reads through `wasi:config/store`.
     pub config: BTreeMap<String, String>,
+    /// The share of the connections that takes a new generation first, in percent; none for all at once.
+    pub canary: Option<u8>,
+    /// The time after which a canary is promoted by itself; none leaves that to somebody.
+    pub canary_time: Option<Duration>,
 }
 
 /// A route with all that its routers add.

@@ -20,6 +20,7 @@ pub mod output;
 pub mod plugin;
 pub mod pool;
 pub mod registry;
+pub mod rollout;
 pub mod ticker;
 pub mod watcher;
 

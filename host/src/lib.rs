@@ -1,4 +1,5 @@
 //! Switchboard
+pub mod admin;
 pub mod app;
 pub mod chain;
 pub mod cli;

@@ -69,6 +69,12 @@ pub struct Limits {
     pub instances: usize,
     /// Lines that a plugin's instance writes, in bytes a second; what is over is dropped.
     pub log_bytes: usize,
+    /// Events that a new generation handles before it is promoted.
+    pub rollout_events: u64,
+    /// The least time until then.
+    pub rollout_ms: u64,
+    /// Faults until then; with one more it is rolled back.
+    pub rollout_faults: u64,
     /// From the order to stop to the end of the last connection.
     pub drain_ms: u64,
     /// A plugin file.
@@ -104,6 +110,9 @@ impl Default for Limits {
             guest_memory_bytes: 64 * MIB,
             instances: 8,
             log_bytes: 64 * KIB,
+            rollout_events: 1000,
+            rollout_ms: 60_000,
+            rollout_faults: 10,
             drain_ms: 30_000,
             plugin_bytes: 64 * MIB,
         }

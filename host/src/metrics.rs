@@ -78,6 +78,10 @@ pub struct Metrics {
     pub log_dropped: Counter,
     /// Generations that took over.
     pub reloads: Counter,
+    /// Generations that were rolled back.
+    pub rollbacks: Counter,
+    /// Events that were run again on the generation before.
+    pub events_again: Counter,
     /// Plugin files that could not be loaded.
     pub failed_loads: Counter,
     /// Configurations that were applied while the server ran.
@@ -149,6 +153,8 @@ impl Metrics {
             ("store_failures", "Writes to the store's disk that failed", &self.store_failures),
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),
             ("reloads", "Generations that took over", &self.reloads),
+            ("rollbacks", "Generations that were rolled back", &self.rollbacks),
+            ("events_again", "Events that were run again on the generation before", &self.events_again),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),
             ("reconfigurations", "Configurations applied while the server ran", &self.reconfigurations),
             ("failed_reconfigurations", "Configurations that were not applied", &self.failed_reconfigurations),

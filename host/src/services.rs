@@ -143,7 +143,7 @@ impl Runner {
         let (mut pause, mut started) = (FIRST_PAUSE, Some(started));
         loop {
             changes.mark_unchanged();
-            let generation = self.plugin.current().clone();
+            let generation = self.plugin.serving().only().clone();
             let end = match generation.exports.has(Interface::Service) {
                 true => self.live(&generation, (&mut changes, &mut stopping), (&mut pause, &mut started)).await,
                 false => End::Replaced,
@@ -182,6 +182,8 @@ impl Runner {
         match self.call(generation, Call::Start).await {
             Some(Reply::Failed(reason)) => {
                 tracing::error!(plugin = %self.plugin.name(), "the service could not start: {reason}");
+                // Where the generation is new, the one before is started again.
+                self.registry.undo(self.plugin.name(), generation.identity.generation);
                 return End::Failed;
             }
             Some(_) => drop(started.take()),
@@ -196,11 +198,20 @@ impl Runner {
             let end = tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stopping| *stopping) => End::Stopping,
-                _ = changes.changed() => End::Replaced,
+                () = self.replaced(changes, generation) => End::Replaced,
                 () = clock.sleep_until(began + Duration::from_millis(after.max(1).into())) => continue,
             };
             self.call(generation, Call::Stop).await;
             return end;
+        }
+    }
+
+    /// Waits until another generation is to be the service; one that only a canary takes is not yet.
+    async fn replaced(&self, changes: &mut watch::Receiver<u64>, generation: &Arc<Generation>) {
+        while changes.changed().await.is_ok() {
+            if !Arc::ptr_eq(self.plugin.serving().only(), generation) {
+                return;
+            }
         }
     }
 
@@ -229,6 +240,7 @@ impl Runner {
             Ok(reply) => reply,
             Err(fault) => return self.faulted(&fault),
         };
+        self.plugin.note_event(generation, Duration::ZERO, self.clock().now());
         if engine.reuses() {
             self.instance = Some(instance);
         }

@@ -5,6 +5,8 @@
 //! checked here, as the guest asks, so that it hears of them.
 //! Invariant: nothing in this file reaches a client or another connection; only a commit does.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::clock::Moment;
@@ -23,6 +25,9 @@ pub const MAX_CONTROL: usize = 125;
 /// What an effect costs beside its payload, so that a flood of empty ones is bounded too.
 const EFFECT_COST: usize = 64;
 
+/// A generation of a plugin that an event is not run on again.
+pub type Avoided = (Arc<str>, u64);
+
 /// What one event asked for so far.
 #[derive(Debug)]
 pub struct Transaction {
@@ -30,6 +35,8 @@ pub struct Transaction {
     pub subject: Subject,
     /// Lent by the connection for the time of the event.
     pub kept: Kept,
+    /// Generations on which this event has faulted, by plugin: they are not asked again.
+    pub avoided: Vec<Avoided>,
     scope: Scope,
     draft: Draft,
     effects: Vec<Effect>,
@@ -44,13 +51,18 @@ impl Transaction {
     /// An empty one. The scope is set before each guest. Boxed, since it is handed through many futures, whose size is
     /// what an idle connection costs.
     pub fn new(subject: Subject, kept: Kept, scope: Scope) -> Box<Self> {
-        let (draft, effects, store) = Default::default();
-        Box::new(Self { subject, kept, scope, draft, effects, bytes: 0, own_bytes: 0, store })
+        let (avoided, draft, effects, store) = Default::default();
+        Box::new(Self { subject, kept, avoided, scope, draft, effects, bytes: 0, own_bytes: 0, store })
     }
 
     /// Hands the transaction on to the next guest.
     pub fn enter(&mut self, scope: Scope) {
         self.scope = scope;
+    }
+
+    /// The generation of this plugin on which the event has faulted, if it has.
+    pub fn avoids(&self, plugin: &Arc<str>) -> Option<u64> {
+        self.avoided.iter().find(|(avoided, _)| avoided == plugin).map(|(_, generation)| *generation)
     }
 
     /// Who asks at present.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the host, lowest first: each may use itself and what stands before it.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "id",
     "message",
     "handshake",
@@ -27,6 +27,7 @@ const ORDER: [&str; 23] = [
     "chain",
     "services",
     "server",
+    "admin",
     "app",
     "cli",
     "lib",

@@ -94,7 +94,7 @@ impl Setup {
     }
 
     fn options(&self) -> Options {
-        Options { clock: self.clock.clone(), reuse: self.reuse, watch: self.watch }
+        Options { clock: self.clock.clone(), reuse: self.reuse, watch: self.watch, control: false }
     }
 }
 

@@ -24,6 +24,7 @@ mod proxies;
 mod queue;
 mod reconfigure;
 mod reload;
+mod rollout;
 mod rooms;
 mod services;
 mod stocks;

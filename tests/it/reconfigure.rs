@@ -170,6 +170,29 @@ async fn l7_a_plugin_that_loads_takes_over_only_if_all_do() {
 }
 
 #[tokio::test]
+async fn l7_a_config_that_its_plugin_faults_on_is_rolled_back_and_the_component_is_not_to_blame() {
+    let of_outer = |what: &str| with("", &route("/ws", "middleware = ['outer']")).replace("send outer", what);
+    let mut server = start(&of_outer("send outer"));
+    let mut ann = server.connect("/ws").await;
+    server.reconfigure(&of_outer("trap on purpose")).await.expect("it is right");
+    ann.send("send 1").await;
+    ann.expect_text("outer").await;
+    ann.expect_text("1").await;
+    server.logged(|record| record.message.contains("rolled back") && record.field("plugin") == "outer").await;
+    server.reconfigure(&of_outer("send better")).await.expect("the component was good");
+    ann.send("send 2").await;
+    ann.expect_text("better").await;
+    ann.expect_text("2").await;
+    drop(ann);
+    server.restart().await;
+    let mut ann = server.connect("/ws").await;
+    ann.send("send 3").await;
+    ann.expect_text("better").await;
+    ann.expect_text("3").await;
+    assert!(!server.log().records().iter().any(|record| record.message.contains("last good component")));
+}
+
+#[tokio::test]
 async fn l7_limits_apply_when_they_are_used_next_and_those_of_a_start_are_named() {
     let server = serving("puppet");
     let mut ann = server.connect("/ws").await;

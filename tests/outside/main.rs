@@ -8,6 +8,8 @@ mod browser;
 mod client;
 mod clients;
 mod commands;
+mod configuration;
+mod control;
 mod dev;
 mod files;
 mod login;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use super::{check_serves, plan, sources};
 use crate::config::Config;
+use crate::engine::registry::Order;
 use crate::engine::watcher::Watcher;
 use crate::server::Shared;
 
@@ -115,6 +116,6 @@ fn reread_file(settings: &Weak<Settings>, file: &Path) {
     }
     let registry = &settings.shared.registry;
     for source in registry.sources().iter().filter(|source| same(&source.path)) {
-        let _reported = registry.reload(&source.name);
+        let _reported = registry.reload(&source.name, Order { by: "file", canary: None });
     }
 }

@@ -59,13 +59,14 @@ pub struct Connected {
 impl Chain {
     /// Asks all gates and the handler whether the connection may be opened.
     pub async fn connect(&self, subject: Subject, mut kept: Kept) -> Connected {
+        let mut avoided = Vec::new();
         loop {
             let mut passed = Passed::default();
-            let (transaction, outcome) = self.ask(self.begin(subject, kept), &mut passed).await;
+            let (transaction, outcome) = self.ask(self.begin(subject, kept, &avoided), &mut passed).await;
             let plugin = transaction.scope().plugin.clone();
             let admission = match outcome {
                 Ok(admission) => admission,
-                Err(fault) if self.recovers(&fault, subject) => {
+                Err(fault) if self.recovers(&fault, subject, &mut avoided) => {
                     kept = transaction.undo();
                     continue;
                 }
@@ -79,7 +80,7 @@ impl Chain {
     async fn ask(&self, mut transaction: Box<Transaction>, passed: &mut Passed) -> Step<Admission> {
         let handshake = transaction.kept.handshake.clone();
         let mut added = Vec::new();
-        for (position, pool) in self.linked(Interface::Gate) {
+        for (position, pool) in self.linked(transaction.subject.connection, Interface::Gate) {
             transaction.enter(scope(pool, Interface::Gate, position));
             let (after, reply) = call(pool, transaction, Event::Connect(&handshake)).await;
             transaction = after;

@@ -3,8 +3,11 @@
 //! Each is told only to those that export the interface for it, each as a transaction of its own.
 //! Invariant: the end is told once to each link that passed, from the handler outwards.
 
+use std::rc::Rc;
+
 use super::{Chain, Ended, Faulted, HANDLER, Passed, call, has, scope};
 use crate::engine::instance::Step;
+use crate::engine::pool::Pool;
 use crate::event::{Event, Interface, Kept, Notice, Reply, Scope, Subject};
 use crate::message::CloseFrame;
 use crate::transaction::Transaction;
@@ -25,9 +28,10 @@ impl Chain {
     }
 
     async fn tell(&self, mut transaction: Box<Transaction>, notice: &Notice, whom: Whom) -> Step<()> {
-        let interface = notice.interface();
+        let (interface, connection) = (notice.interface(), transaction.subject.connection);
         let meant = |position| whom == Whom::All || whom == Whom::At(position);
-        for (position, pool) in self.links().filter(|(position, pool)| meant(*position) && has(pool, interface)) {
+        let told = |(position, pool): &(usize, &Rc<Pool>)| meant(*position) && has(pool, connection, interface);
+        for (position, pool) in self.links().filter(told) {
             transaction.enter(scope(pool, interface, position));
             let (after, reply) = call(pool, transaction, Event::Notice(notice)).await;
             transaction = after;
@@ -43,10 +47,10 @@ impl Chain {
     pub async fn judge(&self, subject: Subject, kept: Kept, faulted: &Faulted) -> Ended<Option<CloseFrame>> {
         let mut ended = Ended { kept, effects: Vec::new(), outcome: Ok(None) };
         let Some(kind) = faulted.kind else { return ended };
-        let event = || Event::Fault(&faulted.plugin, kind);
-        for (position, pool) in self.linked(Interface::FaultEvents).rev().filter(|(at, _)| *at < faulted.position) {
+        let gates = self.linked(subject.connection, Interface::FaultEvents).rev();
+        for (position, pool) in gates.filter(|(at, _)| *at < faulted.position) {
             let who = scope(pool, Interface::FaultEvents, position);
-            let (after, reply) = self.alone(subject, ended, (who, event())).await;
+            let (after, reply) = self.alone(subject, ended, (who, &|| Event::Fault(&faulted.plugin, kind))).await;
             ended = after;
             if let Some(Reply::Close(frame)) = reply {
                 ended.outcome = Ok(Some(frame));
@@ -64,30 +68,37 @@ impl Chain {
         let gates = gates.map(|(position, pool)| scope(pool, Interface::Gate, position));
         let handler = passed.has(HANDLER).then(|| scope(&self.handler, Interface::Handler, self.middleware.len()));
         for who in handler.into_iter().chain(gates) {
-            (ended, _) = self.alone(subject, ended, (who, Event::Disconnect(frame))).await;
+            (ended, _) = self.alone(subject, ended, (who, &|| Event::Disconnect(frame))).await;
         }
         ended
     }
 
-    /// Tells one link something as a transaction of its own, whose effects are added to what ended so far. A fault is logged
-    /// only, and gives no reply.
-    async fn alone<T>(
+    /// Tells one link something as a transaction of its own, whose effects are added to what ended so far. A fault for which
+    /// there is no other generation is logged only, and gives no reply.
+    async fn alone<'a, T>(
         &self,
         subject: Subject,
         mut ended: Ended<T>,
-        (who, event): (Scope, Event<'_>),
+        (who, event): (Scope, &dyn Fn() -> Event<'a>),
     ) -> (Ended<T>, Option<Reply>) {
         let pool = self.middleware.get(who.position).unwrap_or(&self.handler);
-        let (transaction, reply) = call(pool, Transaction::new(subject, ended.kept, who), event).await;
-        match reply {
-            Ok(reply) => {
-                let (kept, asked) = transaction.settle();
-                ended.effects.extend(asked);
-                (Ended { kept, ..ended }, Some(reply))
-            }
-            Err(fault) => {
-                fault.report(subject.connection, self.metrics());
-                (Ended { kept: transaction.undo(), ..ended }, None)
+        let mut avoided = Vec::new();
+        loop {
+            let mut transaction = self.begin(subject, ended.kept, &avoided);
+            transaction.enter(who.clone());
+            let (transaction, reply) = call(pool, transaction, event()).await;
+            match reply {
+                Ok(reply) => {
+                    let (kept, asked) = transaction.settle();
+                    ended.effects.extend(asked);
+                    return (Ended { kept, ..ended }, Some(reply));
+                }
+                Err(fault) => {
+                    ended.kept = transaction.undo();
+                    if !self.recovers(&fault, subject, &mut avoided) {
+                        return (ended, None);
+                    }
+                }
             }
         }
     }

@@ -29,7 +29,7 @@ impl Chain {
 
     async fn inwards(&self, mut transaction: Box<Transaction>, message: &Message) -> Step<Verdict> {
         let mut replaced = None;
-        for (position, pool) in self.linked(Interface::Inbound) {
+        for (position, pool) in self.linked(transaction.subject.connection, Interface::Inbound) {
             transaction.enter(scope(pool, Interface::Inbound, position));
             let present = replaced.as_ref().unwrap_or(message);
             let (after, reply) = call(pool, transaction, Event::Message(present, None)).await;
@@ -68,7 +68,7 @@ impl Chain {
     ) -> Step<Verdict> {
         let mut present = message.clone();
         for (position, pool) in self.middleware.iter().enumerate().take(reach).rev() {
-            if !has(pool, Interface::Outbound) {
+            if !has(pool, transaction.subject.connection, Interface::Outbound) {
                 continue;
             }
             transaction.enter(scope(pool, Interface::Outbound, position));

@@ -13,17 +13,19 @@ use crate::limits::Limits;
 pub struct Fixed(Vec<(&'static str, String)>);
 
 impl Fixed {
-    /// The address and the threads, the state folder and whether the store lies in it, and the fixed ones of the limits.
+    /// The address and the threads, the state folder and the control socket, where the store lies, and the fixed limits.
     pub fn new(
         (listen, workers): (SocketAddr, Option<usize>),
-        (state, on_disk): (&Path, bool),
+        [state, control]: [&Path; 2],
+        store: String,
         limits: &Limits,
     ) -> Self {
         let server = [
             ("listen", listen.to_string()),
             ("workers", format!("{workers:?}")),
             ("state", state.display().to_string()),
-            ("store", on_disk.to_string()),
+            ("control", control.display().to_string()),
+            ("store", store),
         ];
         let limits = limits.fixed().into_iter().map(|(key, value)| (key, value.to_string()));
         Self(server.into_iter().chain(limits).collect())

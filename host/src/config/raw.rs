@@ -36,6 +36,7 @@ pub struct Server {
     pub listen: Option<Text>,
     pub workers: Option<Spanned<usize>>,
     pub state: Option<String>,
+    pub control: Option<String>,
     pub store: Option<Text>,
     pub trusted_proxies: Vec<Text>,
     pub forwarded: Option<Spanned<ForwardedHeader>>,
@@ -53,6 +54,9 @@ pub struct Plugin {
     #[serde(default)]
     pub watch: Vec<Text>,
     pub files: Option<Text>,
+    pub canary: Option<Spanned<u8>>,
+    #[serde(rename = "canary-ms")]
+    pub canary_ms: Option<Spanned<u64>>,
     #[serde(default)]
     pub config: BTreeMap<String, Spanned<toml::Value>>,
 }

@@ -27,6 +27,8 @@ use crate::transaction::MAX_NAME;
 const LISTEN: &str = "127.0.0.1:8080";
 /// The state folder of a configuration without one.
 const STATE: &str = ".switchboard";
+/// The control socket in the state folder, of a configuration without one.
+const CONTROL: &str = "control.sock";
 /// The file in the state folder that holds a store on disk.
 const STORE: &str = "store.redb";
 /// The most plugins in one chain: a connection notes in a word of 64 bits which gates it passed.
@@ -76,12 +78,14 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     let (listen, workers, limits) = resolver.server(&server);
     let proxies = resolver.proxies(&server);
     let state = resolver.folder.join(server.state.as_deref().unwrap_or(STATE));
+    let control =
+        server.control.as_deref().map_or_else(|| state.join(CONTROL), |control| resolver.folder.join(control));
     let store = resolver.is_on_disk(server.store.as_ref()).then(|| state.join(STORE));
     let Resolver { folder, plugins, routes, problems, .. } = resolver;
     if !problems.is_empty() {
         return Err(problems);
     }
-    let fixed = Fixed::new((listen, workers), (&state, store.is_some()), &limits);
+    let fixed = Fixed::new((listen, workers), [&state, &control], store.is_some().to_string(), &limits);
     let (file, removed_routes) = (file.to_owned(), server.removed_routes);
     Ok(Config {
         file,
@@ -89,6 +93,7 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
         listen,
         workers,
         state,
+        control,
         store,
         proxies,
         limits,
@@ -185,8 +190,24 @@ impl Resolver<'_> {
             let watch = plugin.watch.iter().map(|entry| self.folder.join(entry.as_ref())).collect();
             let config = plugin.config.iter().map(|(key, value)| (key.clone(), self.scalar(key, value))).collect();
             let files = plugin.files.map(|files| self.folder(&files, "files"));
-            self.plugins.insert(name, PluginConfig { path, build: plugin.build, watch, files, config });
+            let (canary, canary_time) = self.canary(plugin.canary.as_ref(), plugin.canary_ms.as_ref());
+            let build = plugin.build;
+            self.plugins.insert(name, PluginConfig { path, build, watch, files, config, canary, canary_time });
         }
+    }
+
+    fn canary(&mut self, share: Option<&Spanned<u8>>, time: Option<&Spanned<u64>>) -> (Option<u8>, Option<Duration>) {
+        if let Some(share) = share.filter(|share| !(1..=99).contains(share.as_ref())) {
+            self.problem(
+                share,
+                "canary",
+                "a share of the connections is 1 to 99 percent; leave it out for all at once",
+            );
+        }
+        if let (None, Some(time)) = (share, time) {
+            self.problem(time, "canary-ms", "there is no `canary` that could be promoted after this time");
+        }
+        (share.map(|share| *share.as_ref()), time.map(|time| Duration::from_millis(*time.as_ref())))
     }
 
     /// Guests read texts, so other plain values are written as one.

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::Component;
 
@@ -36,6 +37,10 @@ pub struct Source {
     pub handler: bool,
     /// Whether a chain has it as middleware.
     pub middleware: bool,
+    /// The share of the connections that takes a new generation first, in percent; none for all at once.
+    pub canary: Option<u8>,
+    /// The time after which a canary is promoted by itself; none leaves that to somebody.
+    pub canary_time: Option<Duration>,
 }
 
 /// Why a plugin file cannot be used.

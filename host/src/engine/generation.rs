@@ -6,7 +6,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_config::WasiConfigVariables;
@@ -31,18 +30,6 @@ pub struct Grants {
     pub files: Option<PathBuf>,
 }
 
-/// What a young generation has shown so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Trial {
-    /// No event of it has ended yet.
-    Untried,
-    /// An event ended well.
-    Proven,
-    /// Its first event faulted, and the generation before took over again.
-    Rejected,
-}
-
 /// One version of a plugin.
 pub struct Generation {
     /// Who it is.
@@ -55,7 +42,6 @@ pub struct Generation {
     pub unsupported: Vec<String>,
     pub(super) pre: InstancePre<Guest>,
     pub(super) grants: Arc<Grants>,
-    trial: AtomicU8,
 }
 
 impl Generation {
@@ -66,29 +52,6 @@ impl Generation {
         unsupported: Vec<String>,
     ) -> Self {
         let exports = Exports::find(&pre);
-        let trial = AtomicU8::new(Trial::Untried as u8);
-        Self { identity: Arc::new(identity), hash, exports, unsupported, pre, grants, trial }
-    }
-
-    /// What it has shown.
-    pub fn trial(&self) -> Trial {
-        match self.trial.load(Ordering::Relaxed) {
-            0 => Trial::Untried,
-            1 => Trial::Proven,
-            _ => Trial::Rejected,
-        }
-    }
-
-    /// An event ended well. Costs a load in the usual case.
-    pub fn prove(&self) {
-        if self.trial() == Trial::Untried {
-            self.settle(Trial::Proven);
-        }
-    }
-
-    /// Ends the trial; true for whoever did so first.
-    pub(super) fn settle(&self, as_what: Trial) -> bool {
-        let untried = Trial::Untried as u8;
-        self.trial.compare_exchange(untried, as_what as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        Self { identity: Arc::new(identity), hash, exports, unsupported, pre, grants }
     }
 }

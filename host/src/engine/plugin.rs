@@ -1,34 +1,184 @@
 //! A plugin: a name, and the generations that it has had.
 //!
-//! The current generation is one atomic pointer that workers read at each lease, so a swap is one step, and an event
-//! that runs finishes on the generation that it began on.
-//! Invariant: a plugin always has a current generation; a rejected one is never current again.
+//! What serves is one atomic pointer that workers read at each lease, so a swap is one step, and an event that runs
+//! finishes on the generation that it began on. During a roll-out two generations serve.
+//! Invariant: a plugin always has a generation that serves; a rejected one never serves again.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::generation::{Generation, Trial};
+use super::generation::Generation;
+use super::rollout::{Rollout, Rules, Seen, Side};
+use crate::clock::Moment;
+use crate::id::ConnectionId;
+
+/// So many generations are remembered of each plugin.
+const MAX_RECORDS: usize = 100;
 
 /// One plugin of the server.
 pub struct Plugin {
     name: Arc<str>,
-    current: ArcSwap<Generation>,
+    serving: ArcSwap<Serving>,
     past: Mutex<Past>,
     numbers: AtomicU64,
-    /// The number of the current generation, for those who have to notice a change by themselves.
+    /// The number of the generation that serves, for those who have to notice a change by themselves.
     changes: watch::Sender<u64>,
 }
 
-/// What came before the current generation.
+/// What takes the next event.
+pub struct Serving {
+    /// The newest generation.
+    pub generation: Arc<Generation>,
+    /// Its roll-out, while it is young.
+    pub rollout: Option<Arc<Rollout>>,
+}
+
+/// What came before.
 #[derive(Default)]
 struct Past {
-    /// What takes over again if the current one's first event faults.
+    /// What a roll-back would bring back, once the roll-out is over.
     before: Option<Arc<Generation>>,
     /// The generation that was rejected last.
     rejected: Option<Arc<Generation>>,
+    /// Oldest first.
+    records: VecDeque<Arc<Record>>,
+    /// Why the last file could not be loaded; none once one could.
+    trouble: Option<String>,
+}
+
+/// What is remembered of a generation, when the generation itself may be gone.
+#[derive(Debug)]
+pub struct Record {
+    /// Its number.
+    pub generation: u64,
+    /// The hash of its content.
+    pub hash: String,
+    /// When it took over, in milliseconds since the Unix epoch.
+    pub at: u64,
+    /// What made it take over: "start", "file", "command", "configuration".
+    pub by: &'static str,
+    /// From reading the file to the swap, in milliseconds.
+    pub took_ms: u64,
+    /// Faults of its events.
+    pub faults: AtomicU64,
+    /// What became of it, in a word; empty for one that took over and stayed.
+    pub fate: Mutex<&'static str>,
+}
+
+/// What a plugin is doing, for people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Its name.
+    pub plugin: String,
+    /// The number of the newest generation.
+    pub generation: u64,
+    /// The hash of its content.
+    pub hash: String,
+    /// Its roll-out, while it is young.
+    pub rollout: Option<RolloutReport>,
+    /// Why the last file could not be loaded; none once one could.
+    pub trouble: Option<String>,
+    /// The generations so far, oldest first.
+    pub records: Vec<RecordReport>,
+}
+
+/// A roll-out, for people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RolloutReport {
+    /// The number of the generation before.
+    pub before: u64,
+    /// The share of the connections that the new one takes, in percent.
+    pub share: u8,
+    /// What was seen of the new one.
+    pub new: Seen,
+    /// What was seen of the one before.
+    pub old: Seen,
+}
+
+/// A generation that was, for people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecordReport {
+    /// Its number.
+    pub generation: u64,
+    /// The hash of its content.
+    pub hash: String,
+    /// When it took over, in milliseconds since the Unix epoch.
+    pub at: u64,
+    /// What made it take over.
+    pub by: String,
+    /// From reading the file to the swap, in milliseconds.
+    pub took_ms: u64,
+    /// Faults of its events.
+    pub faults: u64,
+    /// What became of it; empty for one that took over and stayed.
+    pub fate: String,
+}
+
+/// What follows from a fault.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Consequence {
+    /// There is no other generation that the event could run on.
+    None,
+    /// The event is run again, on the generation before.
+    Again,
+    /// The same, and the new generation is rolled back, which is told once.
+    RolledBack,
+}
+
+/// Why a command about generations cannot be carried out.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotPossible {
+    /// There is no plugin of this name.
+    #[error("there is no plugin `{0}`; there are: {1}")]
+    Unknown(String, String),
+    /// Nothing to go back to.
+    #[error("plugin {0}: there is no generation to go back to")]
+    NothingBefore(String),
+    /// Nothing to promote.
+    #[error("plugin {0}: there is no roll-out at present")]
+    NoRollout(String),
+}
+
+impl Serving {
+    fn settled(generation: Arc<Generation>) -> Arc<Self> {
+        Arc::new(Self { generation, rollout: None })
+    }
+
+    /// The generation that an event of this connection runs on, unless it is the one to avoid, on which it has faulted.
+    pub fn choose(&self, connection: ConnectionId, avoided: Option<u64>) -> &Arc<Generation> {
+        match &self.rollout {
+            None => &self.generation,
+            Some(rollout) if avoided == Some(rollout.new.identity.generation) => &rollout.before,
+            Some(rollout) => rollout.generation(rollout.side(connection)),
+        }
+    }
+
+    /// Whether this is one of those that serve.
+    pub fn includes(&self, generation: &Arc<Generation>) -> bool {
+        let is_before = |rollout: &Arc<Rollout>| Arc::ptr_eq(&rollout.before, generation);
+        Arc::ptr_eq(&self.generation, generation) || self.rollout.as_ref().is_some_and(is_before)
+    }
+
+    /// The generation that runs where there may be only one: the new one of a canary does not yet.
+    pub fn only(&self) -> &Arc<Generation> {
+        match &self.rollout {
+            Some(rollout) if rollout.share() < 100 => &rollout.before,
+            _ => &self.generation,
+        }
+    }
+
+    /// The roll-out and the side of a generation that has just run an event.
+    pub fn young(&self, generation: &Arc<Generation>) -> Option<(&Arc<Rollout>, Side)> {
+        let rollout = self.rollout.as_ref()?;
+        let side = if Arc::ptr_eq(&rollout.new, generation) { Side::New } else { Side::Before };
+        Some((rollout, side))
+    }
 }
 
 impl Plugin {
@@ -36,7 +186,8 @@ impl Plugin {
     pub fn new(name: Arc<str>, first: Generation) -> Self {
         let number = first.identity.generation;
         let (numbers, changes) = (AtomicU64::new(number + 1), watch::Sender::new(number));
-        Self { name, current: ArcSwap::from_pointee(first), past: Mutex::default(), numbers, changes }
+        let serving = ArcSwap::new(Serving::settled(Arc::new(first)));
+        Self { name, serving, past: Mutex::default(), numbers, changes }
     }
 
     /// Its name in the configuration.
@@ -44,12 +195,17 @@ impl Plugin {
         &self.name
     }
 
-    /// The generation that takes the next event.
-    pub fn current(&self) -> Guard<Arc<Generation>> {
-        self.current.load()
+    /// What takes the next event.
+    pub fn serving(&self) -> Guard<Arc<Serving>> {
+        self.serving.load()
     }
 
-    /// Tells when the current generation is another one.
+    /// The newest generation.
+    pub fn current(&self) -> Arc<Generation> {
+        self.serving.load().generation.clone()
+    }
+
+    /// Tells when another generation serves.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -59,30 +215,88 @@ impl Plugin {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Makes a generation the current one. The one before stays at hand, unless no event has shown yet that it works.
-    pub fn swap(&self, next: Arc<Generation>) {
+    /// Rolls a generation out. The one that serves stays at hand, or, where no event has shown yet that it works, the one
+    /// before it.
+    pub fn roll_out(&self, next: Arc<Generation>, rules: Rules, now: Moment) {
+        let _past = self.lock();
+        let serving = self.serving.load_full();
+        let before = match &serving.rollout {
+            Some(rollout) if !rollout.is_tried() => rollout.before.clone(),
+            _ => serving.generation.clone(),
+        };
+        let rollout = Some(Arc::new(Rollout::new((next.clone(), before), rules, now)));
+        self.serve(Serving { generation: next, rollout });
+    }
+
+    /// Ends the roll-out well: the new generation takes all events, and is no longer watched.
+    pub fn promote(&self) -> Result<u64, NotPossible> {
         let mut past = self.lock();
-        let before = self.set(next);
-        if past.before.is_none() || before.trial() == Trial::Proven {
-            past.before = Some(before);
+        let serving = self.serving.load_full();
+        let rollout = serving.rollout.as_ref().ok_or_else(|| NotPossible::NoRollout(self.name.to_string()))?;
+        past.before = Some(rollout.before.clone());
+        past.tell(rollout.new.identity.generation, "promoted");
+        self.serve(Serving { generation: rollout.new.clone(), rollout: None });
+        Ok(rollout.new.identity.generation)
+    }
+
+    /// Notes that an event ended well, for a roll-out that may be going on.
+    pub fn note_event(&self, generation: &Arc<Generation>, took: Duration, now: Moment) {
+        let serving = self.serving();
+        if let Some((rollout, side)) = serving.young(generation) {
+            rollout.note_event(side, took);
+            self.promote_if_ripe(rollout, now);
         }
     }
 
-    /// Called when this generation faulted: whether the event can be run again, on another generation. On its very first
-    /// event a new generation is rejected, and the one before takes over. Other events of it that ran at the same time are
-    /// run again as well.
-    pub fn fall_back(&self, number: u64) -> bool {
+    /// Ends a roll-out well that has shown enough, if it is still the present one.
+    fn promote_if_ripe(&self, rollout: &Arc<Rollout>, now: Moment) {
+        let is_present =
+            |serving: &Serving| serving.rollout.as_ref().is_some_and(|present| Arc::ptr_eq(present, rollout));
+        if rollout.is_ripe(now) && is_present(&self.serving()) {
+            // Where that cannot be, somebody else was faster.
+            if let Ok(generation) = self.promote() {
+                tracing::info!(plugin = %self.name, generation, "promoted: it has shown that it is good");
+            }
+        }
+    }
+
+    /// Goes back to the generation before, during a roll-out or after it. Gives the one that is no longer wanted.
+    pub fn roll_back(&self) -> Result<Arc<Generation>, NotPossible> {
         let mut past = self.lock();
-        let current = self.current.load_full();
-        if current.identity.generation != number {
-            return past.rejected.as_ref().is_some_and(|rejected| rejected.identity.generation == number);
+        let serving = self.serving.load_full();
+        let before = match &serving.rollout {
+            Some(rollout) => rollout.before.clone(),
+            None => past.before.take().ok_or_else(|| NotPossible::NothingBefore(self.name.to_string()))?,
+        };
+        Ok(self.reject(&mut past, &serving, before))
+    }
+
+    /// What follows from a fault of this generation. Other events that ran at the same time as the one that had it rolled
+    /// back are run again as well.
+    pub fn faulted(&self, number: u64) -> Consequence {
+        let mut past = self.lock();
+        if let Some(record) = past.record(number) {
+            record.faults.fetch_add(1, Ordering::Relaxed);
         }
-        if past.before.is_none() || !current.settle(Trial::Rejected) {
-            return false;
+        let serving = self.serving.load_full();
+        let rollout = serving.rollout.as_ref().filter(|rollout| rollout.new.identity.generation == number);
+        let Some(rollout) = rollout else {
+            let was_rejected = past.rejected.as_ref().is_some_and(|rejected| rejected.identity.generation == number);
+            return if was_rejected { Consequence::Again } else { Consequence::None };
+        };
+        if !rollout.note_fault() {
+            return Consequence::Again;
         }
-        past.before.take().into_iter().for_each(|before| drop(self.set(before)));
-        past.rejected = Some(current);
-        true
+        self.reject(&mut past, &serving, rollout.before.clone());
+        Consequence::RolledBack
+    }
+
+    /// The generation before serves again.
+    fn reject(&self, past: &mut Past, serving: &Serving, before: Arc<Generation>) -> Arc<Generation> {
+        past.rejected = Some(serving.generation.clone());
+        past.tell(serving.generation.identity.generation, "rolled back");
+        self.serve(Serving { generation: before, rollout: None });
+        serving.generation.clone()
     }
 
     /// Whether this content was rejected last; known here before the archive has written it down.
@@ -90,15 +304,72 @@ impl Plugin {
         self.lock().rejected.as_ref().is_some_and(|rejected| rejected.hash == hash)
     }
 
-    /// Makes a generation the current one; gives the one before.
-    fn set(&self, next: Arc<Generation>) -> Arc<Generation> {
-        let number = next.identity.generation;
-        let before = self.current.swap(next);
+    /// Remembers a generation that takes over.
+    pub fn record(&self, record: Record) {
+        let mut past = self.lock();
+        if past.records.len() == MAX_RECORDS {
+            past.records.pop_front();
+        }
+        past.records.push_back(Arc::new(record));
+    }
+
+    /// Notes why a file could not be loaded, or that one could.
+    pub fn note_trouble(&self, trouble: Option<String>) {
+        self.lock().trouble = trouble;
+    }
+
+    /// What it is doing.
+    pub fn report(&self) -> Report {
+        let (past, serving) = (self.lock(), self.serving.load_full());
+        let rollout = serving.rollout.as_ref().map(|rollout| RolloutReport {
+            before: rollout.before.identity.generation,
+            share: rollout.share(),
+            new: rollout.seen(Side::New),
+            old: rollout.seen(Side::Before),
+        });
+        Report {
+            plugin: self.name.to_string(),
+            generation: serving.generation.identity.generation,
+            hash: serving.generation.hash.clone(),
+            rollout,
+            trouble: past.trouble.clone(),
+            records: past.records.iter().map(|record| record.report()).collect(),
+        }
+    }
+
+    fn serve(&self, serving: Serving) {
+        let number = serving.generation.identity.generation;
+        self.serving.store(Arc::new(serving));
         self.changes.send_replace(number);
-        before
     }
 
     fn lock(&self) -> MutexGuard<'_, Past> {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Record {
+    fn report(&self) -> RecordReport {
+        RecordReport {
+            generation: self.generation,
+            hash: self.hash.clone(),
+            at: self.at,
+            by: self.by.to_owned(),
+            took_ms: self.took_ms,
+            faults: self.faults.load(Ordering::Relaxed),
+            fate: (*self.fate.lock().unwrap_or_else(PoisonError::into_inner)).to_owned(),
+        }
+    }
+}
+
+impl Past {
+    fn record(&self, generation: u64) -> Option<&Arc<Record>> {
+        self.records.iter().rev().find(|record| record.generation == generation)
+    }
+
+    fn tell(&self, generation: u64, fate: &'static str) {
+        if let Some(record) = self.record(generation) {
+            *record.fate.lock().unwrap_or_else(PoisonError::into_inner) = fate;
+        }
     }
 }

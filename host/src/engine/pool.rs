@@ -1,13 +1,14 @@
 //! The pool: the instances that one worker has of one plugin.
 //!
 //! An event leases an instance and gives it back; the most recently used is taken first, because its memory is warm.
-//! Where all are leased the event waits its turn. An instance of a generation that is no longer current is dropped when
-//! it comes back, so a swap needs no step of its own here.
+//! Where all are leased the event waits its turn. Instances of generations that serve no more are dropped when they are in
+//! the way, so a swap needs no step of its own here.
 //! Invariant: no more than `limits.instances` are live, and a poisoned one never comes back.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -15,9 +16,10 @@ use super::Engine;
 use super::fault::Fault;
 use super::generation::Generation;
 use super::instance::{Instance, Step};
-use super::plugin::Plugin;
+use super::plugin::{Plugin, Serving};
 use super::ticker::Activity;
 use crate::event::{Event, Reply};
+use crate::id::ConnectionId;
 use crate::transaction::Transaction;
 
 /// One worker's instances of one plugin.
@@ -57,26 +59,27 @@ impl Pool {
         &self.plugin
     }
 
-    /// Takes an instance of the current generation, waiting for a turn where all are leased.
-    pub async fn lease(&self) -> Result<Lease<'_>, Box<Fault>> {
+    /// Takes an instance of the generation that this connection's events run on, waiting for a turn where all are leased.
+    /// `avoided` is the one on which the event has faulted before.
+    pub async fn lease(&self, connection: ConnectionId, avoided: Option<u64>) -> Result<Lease<'_>, Box<Fault>> {
         let turn = match self.turns.try_acquire() {
             Ok(turn) => turn,
             Err(_) => self.wait().await,
         };
         self.activity.begin();
         let mut lease = Lease { pool: self, instance: None, _turn: turn };
-        let idle = self.take_idle(&self.plugin.current());
+        let idle = self.take_idle(&self.plugin.serving(), connection, avoided);
         lease.instance = match idle {
-            Some(instance) => Some(instance),
-            None => Some(self.create().await?),
+            Ok(instance) => Some(instance),
+            Err(generation) => Some(self.create(&generation).await?),
         };
         Ok(lease)
     }
 
-    /// Drops the idle instances of generations that are no longer current.
+    /// Drops the idle instances of generations that serve no more.
     pub fn sweep(&self) {
-        let current = self.plugin.current();
-        self.idle.borrow_mut().retain(|instance| self.keep(instance, &current));
+        let serving = self.plugin.serving();
+        self.idle.borrow_mut().retain(|instance| self.keep(instance, &serving));
     }
 
     async fn wait(&self) -> SemaphorePermit<'_> {
@@ -84,27 +87,33 @@ impl Pool {
         self.turns.acquire().await.expect("the semaphore is never closed")
     }
 
-    fn take_idle(&self, current: &Arc<Generation>) -> Option<Box<Instance>> {
+    /// The warmest idle instance of the generation that is wanted, or that generation. Others that serve stay idle.
+    fn take_idle(
+        &self,
+        serving: &Serving,
+        connection: ConnectionId,
+        avoided: Option<u64>,
+    ) -> Result<Box<Instance>, Arc<Generation>> {
+        let wanted = serving.choose(connection, avoided);
         let mut idle = self.idle.borrow_mut();
-        while let Some(instance) = idle.pop() {
-            if self.keep(&instance, current) {
-                return Some(instance);
-            }
+        // Usually the last one is wanted; others lie here only during a roll-out and just after a swap.
+        if idle.last().is_some_and(|last| !Arc::ptr_eq(last.generation(), wanted)) {
+            idle.retain(|instance| self.keep(instance, serving));
         }
-        None
+        let found = idle.iter().rposition(|instance| Arc::ptr_eq(instance.generation(), wanted));
+        found.map(|index| idle.remove(index)).ok_or_else(|| wanted.clone())
     }
 
-    async fn create(&self) -> Result<Box<Instance>, Box<Fault>> {
-        let generation = self.plugin.current().clone();
+    async fn create(&self, generation: &Arc<Generation>) -> Result<Box<Instance>, Box<Fault>> {
         // Boxed, since it is rare and large, and every idle connection would have room for it.
-        let instance = Box::pin(Instance::create(&self.engine, &generation)).await?;
+        let instance = Box::pin(Instance::create(&self.engine, generation)).await?;
         self.engine.abilities().metrics.instances.inc();
         Ok(instance)
     }
 
     /// Whether the instance may stay; counts it out where it may not.
-    fn keep(&self, instance: &Instance, current: &Arc<Generation>) -> bool {
-        let keep = Arc::ptr_eq(instance.generation(), current);
+    fn keep(&self, instance: &Instance, serving: &Serving) -> bool {
+        let keep = serving.includes(instance.generation());
         if !keep {
             self.engine.abilities().metrics.instances.dec();
         }
@@ -156,9 +165,16 @@ impl Pools {
 }
 
 impl Lease<'_> {
-    /// Tells the instance an event.
+    /// Tells the instance an event. During a roll-out it is timed and counted.
     pub async fn call(&mut self, transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
-        self.instance.as_mut().expect("a lease has an instance").call(transaction, event).await
+        let instance = self.instance.as_mut().expect("a lease has an instance");
+        let plugin = &self.pool.plugin;
+        let began = plugin.serving().rollout.is_some().then(Instant::now);
+        let (transaction, reply) = instance.call(transaction, event).await;
+        if let (Some(began), Ok(_)) = (began, &reply) {
+            plugin.note_event(instance.generation(), began.elapsed(), self.pool.engine.abilities().clock.now());
+        }
+        (transaction, reply)
     }
 
     /// The generation that is called.

@@ -10,6 +10,7 @@ pub use change::Change;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,10 @@ use super::Engine;
 use super::archive::Archive;
 use super::cache::Cache;
 use super::compile::{self, Candidate, LoadError, Source};
-use super::fault::Fault;
+use super::fault::{Cause, Fault};
 use super::generation::Generation;
-use super::plugin::Plugin;
+use super::plugin::{Consequence, NotPossible, Plugin, Record};
+use super::rollout::Rules;
 
 /// The number of the generation that a plugin starts with.
 const FIRST: u64 = 1;
@@ -56,6 +58,15 @@ struct Parted {
     source: Source,
 }
 
+/// How a reload is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Order {
+    /// Who asks: "file", "command", "configuration".
+    pub by: &'static str,
+    /// The share of the connections that is to take it first, in percent; none for what the configuration says.
+    pub canary: Option<u8>,
+}
+
 /// What a reload did.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reload {
@@ -65,6 +76,8 @@ pub enum Reload {
         generation: u64,
         /// The time from reading the file to the swap.
         took: Duration,
+        /// The share of the connections that it takes for now, in percent.
+        canary: u8,
     },
     /// The file holds what is running already.
     Unchanged,
@@ -85,7 +98,9 @@ impl Registry {
         for source in sources {
             match first(&engine, &cache, &archive, &source) {
                 Ok(generation) => {
+                    let record = record(&generation, &engine, "start", Duration::ZERO);
                     let plugin = Arc::new(Plugin::new(source.name.clone(), generation));
+                    plugin.record(record);
                     entries.insert(source.name.clone(), Entry { plugin, source });
                 }
                 Err(error) => errors.push(error),
@@ -118,14 +133,16 @@ impl Registry {
         entry.or_else(|| self.parted(name)).map(|entry| entry.plugin)
     }
 
-    /// Reads a plugin's file again and swaps, if it holds something new that works. Slow: not for a worker's thread.
-    pub fn reload(&self, name: &str) -> Option<Result<Reload, LoadError>> {
-        let outcome = self.try_reload(name)?;
+    /// Reads a plugin's file again and rolls it out, if it holds something new that works. Slow: not for a worker's thread.
+    pub fn reload(&self, name: &str, order: Order) -> Option<Result<Reload, LoadError>> {
+        let (plugin, outcome) = self.try_reload(name, order)?;
         let metrics = &self.engine.abilities.metrics;
+        plugin.note_trouble(outcome.as_ref().err().map(ToString::to_string));
         match &outcome {
-            Ok(Reload::Swapped { generation, took }) => {
+            Ok(Reload::Swapped { generation, took, canary }) => {
                 metrics.reloads.inc();
-                tracing::info!(plugin = name, generation, took_ms = took.as_millis() as u64, "reloaded");
+                let (took_ms, canary) = (took.as_millis() as u64, *canary);
+                tracing::info!(plugin = name, generation, took_ms, canary, "reloaded");
             }
             Ok(Reload::Unchanged) => tracing::debug!(plugin = name, "the file is what runs already"),
             Err(error) => {
@@ -137,16 +154,16 @@ impl Registry {
     }
 
     /// None where there is no such plugin by the time that its turn comes.
-    fn try_reload(&self, name: &str) -> Option<Result<Reload, LoadError>> {
+    fn try_reload(&self, name: &str, order: Order) -> Option<(Arc<Plugin>, Result<Reload, LoadError>)> {
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = self.entries.load().get(name).cloned()?;
-        Some(self.reload_entry(&entry))
+        Some((entry.plugin.clone(), self.reload_entry(&entry, order)))
     }
 
-    fn reload_entry(&self, entry: &Entry) -> Result<Reload, LoadError> {
+    fn reload_entry(&self, entry: &Entry, order: Order) -> Result<Reload, LoadError> {
         let start = Instant::now();
-        let (source, plugin) = (&entry.source, &entry.plugin);
-        let candidate = compile::read(source, self.engine.abilities.limits().plugin_bytes)?;
+        let (source, plugin, abilities) = (&entry.source, &entry.plugin, &self.engine.abilities);
+        let candidate = compile::read(source, abilities.limits().plugin_bytes)?;
         if plugin.current().hash == candidate.hash {
             return Ok(Reload::Unchanged);
         }
@@ -154,36 +171,92 @@ impl Registry {
             return Err(rejected(source));
         }
         let next = accept((&self.engine, &self.cache, &self.archive), source, &candidate, || plugin.next_number())?;
-        let generation = next.identity.generation;
-        plugin.swap(Arc::new(next));
-        Ok(Reload::Swapped { generation, took: start.elapsed() })
+        let (generation, took) = (next.identity.generation, start.elapsed());
+        let canary = self.roll_out(entry, next, order, took);
+        Ok(Reload::Swapped { generation, took, canary })
     }
 
-    /// Whether an event that faulted can be run again, because its generation was new and the one before took over.
+    /// Rolls a generation out; gives the share of the connections that it takes for now, in percent.
+    fn roll_out(&self, Entry { plugin, source }: &Entry, next: Generation, order: Order, took: Duration) -> u8 {
+        let abilities = &self.engine.abilities;
+        let canary = order.canary.or(source.canary).unwrap_or(100);
+        let rules = Rules { canary, canary_time: source.canary_time, ..Rules::new(&abilities.limits()) };
+        plugin.record(record(&next, &self.engine, order.by, took));
+        plugin.roll_out(Arc::new(next), rules, abilities.clock.now());
+        canary
+    }
+
+    /// Ends the roll-out of a plugin well; gives the generation that now takes all events.
+    pub fn promote(&self, name: &str) -> Result<u64, NotPossible> {
+        let generation = self.known(name)?.plugin.promote()?;
+        tracing::info!(plugin = name, generation, "promoted by command");
+        Ok(generation)
+    }
+
+    /// Goes back to the generation before; gives the one that was rolled back and the one that serves again.
+    pub fn roll_back(&self, name: &str) -> Result<(u64, u64), NotPossible> {
+        let entry = self.known(name)?;
+        let rejected = entry.plugin.roll_back()?;
+        self.reject(&entry.plugin, &rejected, "by command");
+        Ok((rejected.identity.generation, entry.plugin.current().identity.generation))
+    }
+
+    fn known(&self, name: &str) -> Result<Entry, NotPossible> {
+        self.entries.load().get(name).cloned().ok_or_else(|| self.unknown(name))
+    }
+
+    /// What is said of a name that no plugin has.
+    pub fn unknown(&self, name: &str) -> NotPossible {
+        let entries = self.entries.load();
+        let known: Vec<_> = entries.keys().map(|name| &**name).collect();
+        NotPossible::Unknown(name.to_owned(), known.join(", "))
+    }
+
+    /// Whether an event that faulted can be run again, because its generation is young and there is one before it.
     pub fn fall_back(&self, fault: &Fault) -> bool {
-        let Some(plugin) = self.find(&fault.plugin) else { return false };
-        let faulted = plugin.current().clone();
-        if !plugin.fall_back(fault.generation) {
+        if fault.cause == Cause::Host {
             return false;
         }
-        if faulted.identity.generation == fault.generation {
-            tracing::error!(
-                plugin = %fault.plugin,
-                generation = fault.generation,
-                "the first event of the new generation faulted: the one before serves again"
-            );
-            // The same content with another `config` or other `files` is what serves again, and so is not to blame.
-            if plugin.current().hash != faulted.hash {
-                self.reject(&fault.plugin, &faulted);
-            }
+        self.undo(&fault.plugin, fault.generation)
+    }
+
+    /// Notes that a generation has failed; whether another one can do it.
+    pub fn undo(&self, plugin: &Arc<str>, generation: u64) -> bool {
+        let Some(plugin) = self.find(plugin) else { return false };
+        let failed = plugin.current();
+        match plugin.faulted(generation) {
+            Consequence::None => return false,
+            Consequence::Again => {}
+            Consequence::RolledBack => self.reject(&plugin, &failed, "it faulted at once, or too often"),
         }
+        self.engine.abilities.metrics.events_again.inc();
         true
     }
 
-    /// On a thread of its own, since it writes files and a worker is waiting.
-    fn reject(&self, name: &Arc<str>, generation: &Generation) {
-        let (archive, name, hash) = (self.archive.clone(), name.clone(), generation.hash.clone());
+    /// The archive on a thread of its own, since it writes files and a worker is waiting.
+    fn reject(&self, plugin: &Plugin, rejected: &Generation, why: &'static str) {
+        self.engine.abilities.metrics.rollbacks.inc();
+        let (name, generation) = (plugin.name(), rejected.identity.generation);
+        tracing::error!(plugin = %name, generation, "rolled back, {why}: the one before serves again");
+        // The same content with another `config` or other `files` is what serves again, and so is not to blame.
+        if plugin.current().hash == rejected.hash {
+            return;
+        }
+        let (archive, name, hash) = (self.archive.clone(), name.clone(), rejected.hash.clone());
         std::thread::spawn(move || archive.reject(&name, &hash));
+    }
+}
+
+/// What a generation is remembered by.
+fn record(generation: &Generation, engine: &Engine, by: &'static str, took: Duration) -> Record {
+    Record {
+        generation: generation.identity.generation,
+        hash: generation.hash.clone(),
+        at: u64::try_from(engine.abilities.clock.wall().as_millis()).unwrap_or(u64::MAX),
+        by,
+        took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        faults: AtomicU64::new(0),
+        fate: Mutex::default(),
     }
 }
 

@@ -244,7 +244,7 @@ impl Connection {
 
     /// Tells the guests something, unless a close was committed before.
     async fn notice(&mut self, socket: &mut Socket, notice: &Notice, whom: Whom) -> Option<End> {
-        if !self.mailbox.is_closing() && self.chain.exports(notice.interface()) {
+        if !self.mailbox.is_closing() && self.chain.exports(self.mailbox.id(), notice.interface()) {
             let event = async |chain: &Chain, subject, kept| chain.notice(subject, kept, notice, whom).await;
             self.event(socket, event).await;
         }
@@ -261,8 +261,10 @@ impl Connection {
         let kept = std::mem::take(&mut self.kept);
         let event = pin!(async {
             let ended = run(&chain, subject, kept).await;
-            if chain.exports(Interface::FlowEvents) && self.mailbox.would_be_half_full(subject.queued, &ended.effects) {
-                self.mailbox.await_drain();
+            if chain.exports(mailbox.id(), Interface::FlowEvents)
+                && mailbox.would_be_half_full(subject.queued, &ended.effects)
+            {
+                mailbox.await_drain();
             }
             self.settle(ended).await
         });
@@ -367,7 +369,7 @@ impl Connection {
 
 /// Has guests that stream told once little is left, where the handshake left the mailbox more than half full.
 fn await_drain(mailbox: &Mailbox, chain: &Chain) {
-    if mailbox.is_half_full() && chain.exports(Interface::FlowEvents) {
+    if mailbox.is_half_full() && chain.exports(mailbox.id(), Interface::FlowEvents) {
         mailbox.await_drain();
     }
 }

@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::engine::Abilities;
 use crate::event::Interface;
 use crate::hub::mailbox::{Mailbox, Outgoing};
+use crate::id::ConnectionId;
 use crate::message::{CloseFrame, Control, Kind, Message, close};
 
 /// Allocated for each connection at once, so it is what an idle one costs.
@@ -174,7 +175,7 @@ impl Socket {
             return Poll::Ready(Happening::Drained);
         }
         if may_read(mailbox)
-            && let Poll::Ready(happening) = self.poll_read(cx, chain)
+            && let Poll::Ready(happening) = self.poll_read(cx, (mailbox.id(), chain))
         {
             return Poll::Ready(happening);
         }
@@ -190,7 +191,7 @@ impl Socket {
         }
         if self.held_in.is_none()
             && may_read(mailbox)
-            && let Poll::Ready(happening) = self.poll_read(cx, chain)
+            && let Poll::Ready(happening) = self.poll_read(cx, (mailbox.id(), chain))
         {
             self.held_in = Some(happening);
         }
@@ -210,7 +211,7 @@ impl Socket {
             // A peer that reads slowly shows by reading that it lives: its answer to a ping may be long in coming.
             self.heard |= self.unblock();
             let written = match ready!(mailbox.poll_next(cx)) {
-                item @ Outgoing::Message { reach, .. } if chain.filters_outbound(reach) => {
+                item @ Outgoing::Message { reach, .. } if chain.filters_outbound(mailbox.id(), reach) => {
                     return Poll::Ready(Happening::Outgoing(item));
                 }
                 Outgoing::Message { message, .. } => self.write(message),
@@ -251,7 +252,7 @@ impl Socket {
         self.ws.start_send_unpin(frame).map_err(|_| Happening::Lost)
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, chain: &Chain) -> Poll<Happening> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, (own, chain): (ConnectionId, &Chain)) -> Poll<Happening> {
         loop {
             let read = ready!(self.ws.poll_next_unpin(cx));
             self.heard = true;
@@ -261,7 +262,7 @@ impl Socket {
                 Some(Ok(wire::Message::Close(frame))) => return Poll::Ready(Happening::PeerClosed(lift(frame))),
                 // The library answers pings by itself, with its next write.
                 Some(Ok(control)) => match lift_control(control) {
-                    Some(control) if chain.exports(Interface::ControlEvents) => {
+                    Some(control) if chain.exports(own, Interface::ControlEvents) => {
                         // The answer goes out before anything that a guest makes of it; a lost peer shows with the next read.
                         self.unflushed = self.ws.poll_flush_unpin(cx).is_pending();
                         return Poll::Ready(Happening::Control(control));

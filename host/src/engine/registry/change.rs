@@ -5,18 +5,22 @@
 //! Invariants: until it is applied, a change has changed nothing; while it is prepared and applied, no reload runs.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::{Entries, Entry, FIRST, LoadErrors, Parted, Plugins, Registry, rejected};
+use super::{Entries, Entry, FIRST, LoadErrors, Order, Parted, Plugins, Registry, record, rejected};
 use crate::engine::compile::{self, Candidate, LoadError, Source};
 use crate::engine::generation::Generation;
 use crate::engine::plugin::Plugin;
+
+/// Who has such generations take over, in records.
+const BY: &str = "configuration";
 
 /// Plugins that are ready to take the place of those that the registry has.
 pub struct Change<'a> {
     registry: &'a Registry,
     entries: Entries,
-    /// What takes over in plugins that stay.
-    next: Vec<(Arc<Plugin>, Generation)>,
+    /// What takes over in plugins that stay, and how long each took to load.
+    next: Vec<(Entry, Generation, Duration)>,
     /// What the archive is to note as good.
     loaded: Vec<(Arc<str>, Candidate)>,
     _one_at_a_time: MutexGuard<'a, ()>,
@@ -53,11 +57,11 @@ impl Change<'_> {
         for (name, Candidate { hash, bytes }) in loaded {
             registry.archive.keep(&name, &hash, &bytes);
         }
-        for (plugin, generation) in next {
+        for (entry, next, took) in next {
             registry.engine.abilities.metrics.reloads.inc();
-            let number = generation.identity.generation;
-            tracing::info!(plugin = %plugin.name(), generation = number, "reloaded with what the configuration says");
-            plugin.swap(Arc::new(generation));
+            let (plugin, generation) = (entry.plugin.name(), next.identity.generation);
+            tracing::info!(%plugin, generation, "reloaded with what the configuration says");
+            registry.roll_out(&entry, next, Order { by: BY, canary: None }, took);
         }
         let before = registry.entries.swap(Arc::new(entries));
         let mut parted = registry.parted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,17 +88,25 @@ impl Change<'_> {
                 plugin
             }
             Some(Entry { plugin, .. }) => {
-                let generation = self.load(&source, Some(&plugin))?;
-                self.next.push((plugin.clone(), generation));
+                let (generation, took) = self.load(&source, Some(&plugin))?;
+                let entry = Entry { plugin: plugin.clone(), source: source.clone() };
+                self.next.push((entry, generation, took));
                 plugin
             }
-            None => Arc::new(Plugin::new(source.name.clone(), self.load(&source, None)?)),
+            None => {
+                let (generation, took) = self.load(&source, None)?;
+                let record = record(&generation, &self.registry.engine, BY, took);
+                let plugin = Arc::new(Plugin::new(source.name.clone(), generation));
+                plugin.record(record);
+                plugin
+            }
         };
         self.entries.insert(source.name.clone(), Entry { plugin, source });
         Ok(())
     }
 
-    fn load(&mut self, source: &Source, plugin: Option<&Arc<Plugin>>) -> Result<Generation, LoadError> {
+    fn load(&mut self, source: &Source, plugin: Option<&Arc<Plugin>>) -> Result<(Generation, Duration), LoadError> {
+        let start = Instant::now();
         let Registry { engine, cache, archive, .. } = self.registry;
         let candidate = compile::read(source, engine.abilities.limits().plugin_bytes)?;
         let runs = plugin.is_some_and(|plugin| plugin.current().hash == candidate.hash);
@@ -104,7 +116,7 @@ impl Change<'_> {
         let number = plugin.map_or(FIRST, |plugin| plugin.next_number());
         let generation = compile::load(engine, Some(cache), (source, &candidate), number)?;
         self.loaded.push((source.name.clone(), candidate));
-        Ok(generation)
+        Ok((generation, start.elapsed()))
     }
 }
 
