@@ -71,12 +71,64 @@ pub trait FaultEvents: Default {
 }
 
 /// Carries state that another version of this plugin wrote over to this one (WIT: `migration`).
+///
+/// Needed only where the defaults of [`State`] are not enough: where a field has another meaning, name or type. Each change
+/// of that kind is a higher `VERSION`. A plugin that has this once keeps it, since a build without it reads version 0.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use switchboard_sdk::{Close, Connection, Handler, Message, Migration, STATE_KEY, export};
+///
+/// #[derive(Default)]
+/// struct Greeter;
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Profile {
+///     first_name: String,
+///     last_name: String,
+/// }
+///
+/// impl Handler for Greeter {
+///     type State = Profile;
+///
+///     fn message(&self, connection: &Connection, _: Message, profile: &mut Profile) -> Result<(), Close> {
+///         Ok(connection.send(format!("Hello {}", profile.first_name))?)
+///     }
+/// }
+///
+/// impl Migration for Greeter {
+///     const VERSION: u32 = 1;
+///
+///     fn migrate(&self, from_version: u32, key: &str, value: Vec<u8>) -> Result<Vec<u8>, String> {
+///         #[derive(Deserialize)]
+///         struct Before {
+///             name: String,
+///         }
+///         if (from_version, key) != (0, STATE_KEY) {
+///             return Err(format!("version {from_version} of {key} is unknown here"));
+///         }
+///         let before: Before = serde_json::from_slice(&value).map_err(|error| error.to_string())?;
+///         let (first_name, last_name) = before.name.split_once(' ').unwrap_or((&before.name, ""));
+///         let after = Profile { first_name: first_name.into(), last_name: last_name.into() };
+///         serde_json::to_vec(&after).map_err(|error| error.to_string())
+///     }
+/// }
+///
+/// export!(Greeter: handler, migration);
+///
+/// let after = Greeter.migrate(0, STATE_KEY, br#"{"name": "Ann Lee"}"#.to_vec());
+/// assert_eq!(after, Ok(br#"{"first_name":"Ann","last_name":"Lee"}"#.to_vec()));
+/// ```
+///
+/// The host keeps what was before until the roll-out of this version is promoted, so that a build which is gone back to
+/// finds it again; what was stored since is lost then.
 pub trait Migration: Default {
     /// The version of the state that this build writes. A plugin without this trait writes version 0.
     const VERSION: u32;
 
     /// Given the bytes of a value that this plugin wrote last under another version, returns those of this version. Called
-    /// once for each connection and key, as part of the event that needs them. An error means: it does not fit.
+    /// once for each connection and key, before the first event that this version is told and as part of it. An error, or a
+    /// panic, means: it does not fit.
     fn migrate(&self, from_version: u32, key: &str, value: Vec<u8>) -> Result<Vec<u8>, String>;
 }
 

@@ -2,7 +2,8 @@
 //!
 //! It lives in the host with the connection, as JSON under one key, and outlives instances, reloads and faults. A state
 //! without a size, such as `()`, costs nothing: no host call is made for it. A state that an event left as it was is not
-//! written back. A stored value that does not fit its type faults the event.
+//! written back. A stored value that does not fit its type ends the event with a panic that says so to the host in a line
+//! of its own, so that the host knows it from any other fault.
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -12,10 +13,40 @@ use crate::{Connection, host};
 /// enough. Other plugins use other keys.
 pub const STATE_KEY: &str = "handler";
 
+/// What the host recognizes a panic for a value that does not fit by: a line with this and the value's key.
+const MISMATCH: &str = "switchboard: state mismatch: ";
+
 /// What can be a handler's state: a default for a new connection, and JSON by `serde`. Implemented for all such types.
 ///
-/// Fields that the stored value has and the type lacks are ignored. With `#[serde(default)]` on the type, fields that the
-/// stored value lacks get their default, so that most releases of a plugin need no migration.
+/// A value may have been stored by another build of the plugin. Fields that it has and the type lacks are ignored. With
+/// `#[serde(default)]` on the type, fields that it lacks get their default, so that most releases of a plugin need no
+/// [`Migration`](crate::Migration):
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// #[serde(default)]
+/// struct Profile {
+///     name: String,
+///     color: String, // new in this build
+/// }
+///
+/// impl Default for Profile {
+///     fn default() -> Self {
+///         Self { name: String::new(), color: "gray".into() }
+///     }
+/// }
+///
+/// let stored = r#"{"name": "Ann", "shoe_size": 38}"#; // by the build before, which knew shoes and no colors
+/// let profile: Profile = serde_json::from_str(stored)?;
+/// assert_eq!((profile.name.as_str(), profile.color.as_str()), ("Ann", "gray"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+///
+/// A value that does not fit has no effect: the event is undone, and as `on-state-mismatch` of the plugin's configuration
+/// says, the connection is closed with 1012, or the event runs again with an empty state. While the build is a new one, the
+/// event runs on the build before instead, if there is one.
 pub trait State: Serialize + DeserializeOwned + Default {}
 
 impl<T: Serialize + DeserializeOwned + Default> State for T {}
@@ -66,7 +97,10 @@ fn decode_or_default<S: State>(bytes: Option<&[u8]>) -> S {
     let Some(bytes) = bytes else { return S::default() };
     match serde_json::from_slice(bytes) {
         Ok(state) => state,
-        Err(error) => panic!("the stored state does not fit {}: {error}", std::any::type_name::<S>()),
+        Err(error) => {
+            eprintln!("{MISMATCH}{STATE_KEY}");
+            panic!("the stored state does not fit {}: {error}", std::any::type_name::<S>())
+        }
     }
 }
 

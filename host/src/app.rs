@@ -5,8 +5,9 @@
 
 pub mod settings;
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -16,9 +17,11 @@ use tokio::sync::watch;
 use self::settings::Settings;
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::{Config, PluginConfig};
+use crate::config::{Config, PluginConfig, WatchConfig};
 use crate::engine::compile::{LoadError, Source};
+use crate::engine::compiler::Compiler;
 use crate::engine::registry::{Order, Plugins, Registry, Reload};
+use crate::engine::watcher::{Change, Watch};
 use crate::engine::{Abilities, Engine, Reuse};
 use crate::hub::Hub;
 use crate::hub::history::Memory;
@@ -36,13 +39,15 @@ pub struct Options {
     pub reuse: Reuse,
     /// Whether the configuration and plugin files are watched.
     pub watch: bool,
+    /// Where components are compiled: in this process, unless its binary is one that can do so in a child.
+    pub compiler: Compiler,
     /// Whether commands are taken on the control socket.
     pub control: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true, control: true }
+        Self { clock: Clock::system(), reuse: Reuse::Always, watch: true, control: true, compiler: Compiler::InProcess }
     }
 }
 
@@ -75,7 +80,8 @@ impl Loaded {
         let store = Store::new(&limits, &clock, &metrics);
         let limits = ArcSwap::from_pointee(limits);
         let abilities = Abilities { clock, limits, metrics, hub, store };
-        let engine = Engine::new(abilities, options.reuse).map_err(|error| anyhow!("{error:?}"))?;
+        let engine = Engine::new(abilities, options.reuse, options.compiler.clone());
+        let engine = engine.map_err(|error| anyhow!("{error:?}"))?;
         let registry = Registry::load(engine, sources(config), &config.state)?;
         let plan = plan(config, registry.plugins(), None)?;
         Ok(Self { registry: Arc::new(registry), plan, inboxes })
@@ -102,6 +108,8 @@ impl Loaded {
 impl App {
     /// Loads, binds and serves.
     pub fn start(config: &Config, options: &Options) -> Result<Self> {
+        // Before the files are read, so that no change falls between what is read and what is watched.
+        let watch = options.watch.then(|| watch_files(config)).transpose()?.flatten();
         let loaded = Loaded::new(config, options)?;
         let routes = loaded.table();
         let Loaded { registry, plan, inboxes } = loaded;
@@ -112,8 +120,8 @@ impl App {
         let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
         let shared = Arc::new(Shared { registry: registry.clone(), plans, serving, stopping });
         let settings = Settings::new(config, &shared);
-        if options.watch {
-            settings.watch()?;
+        if let Some(watch) = watch {
+            settings.follow(watch)?;
         }
         let listener = bind(config.listen)?;
         let server = Server::start(shared, listener, inboxes).context("the workers cannot be started")?;
@@ -207,10 +215,40 @@ fn sources(config: &Config) -> Vec<Source> {
         path: plugin.path.clone(),
         config: plugin.config.clone(),
         files: plugin.files.clone(),
+        on_state_mismatch: plugin.on_state_mismatch,
         handler: config.routes.iter().any(|route| route.handler == *name),
         middleware: config.routes.iter().any(|route| route.middleware.contains(name)),
         canary: plugin.canary,
         canary_time: plugin.canary_time,
     };
     config.plugins.iter().map(source).collect()
+}
+
+/// Begins to watch the configuration and all plugin files, where it wants that.
+pub fn watch_files(config: &Config) -> Result<Option<Watch>> {
+    if config.watch == WatchConfig::Off {
+        return Ok(None);
+    }
+    let watch = Watch::begin(watched(config), config.watch.interval());
+    watch.map(Some).context("files cannot be watched; `watch = \"poll\"` in [server] does it without events")
+}
+
+/// The file itself, and those of its plugins.
+fn watched(config: &Config) -> BTreeSet<PathBuf> {
+    std::iter::once(&config.file).chain(config.plugins.values().map(|plugin| &plugin.path)).cloned().collect()
+}
+
+/// Says that a watched file, or its whole folder, is gone or back.
+pub fn report_presence(file: &Path, change: Change) {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    match change {
+        Change::Back => tracing::info!("{} is back", file.display()),
+        _ if folder.is_dir() => {
+            tracing::warn!("{} is gone; its code goes on, and the file is taken once it is back", file.display());
+        }
+        _ => {
+            let (folder, file) = (folder.display(), file.display());
+            tracing::warn!("the folder {folder} is gone; the code goes on, and {file} is taken once it is back");
+        }
+    }
 }

@@ -22,6 +22,7 @@ use crate::engine::pool::Pool;
 use crate::engine::registry::Registry;
 use crate::event::{Effect, Event, Interface, Kept, Reply, Scope, Subject};
 use crate::id::ConnectionId;
+use crate::message::{CloseFrame, close};
 use crate::metrics::Metrics;
 use crate::routes::Route;
 use crate::transaction::{Avoided, Transaction, check_frame};
@@ -76,6 +77,8 @@ pub struct Faulted {
     plugin: Arc<str>,
     /// Why, in the contract's words; none where it was no guest's doing.
     kind: Option<&'static str>,
+    /// How the connection ends, unless a gate says otherwise.
+    frame: CloseFrame,
 }
 
 impl Chain {
@@ -109,7 +112,7 @@ impl Chain {
     ) -> Ended<T> {
         let mut avoided = Vec::new();
         loop {
-            let (transaction, outcome) = event(self.begin(subject, kept, &avoided)).await;
+            let (mut transaction, outcome) = event(self.begin(subject, kept, &avoided)).await;
             let fault = match outcome {
                 Ok(outcome) => {
                     let (kept, effects) = transaction.settle();
@@ -118,10 +121,13 @@ impl Chain {
                 Err(fault) => fault,
             };
             let faulted = Faulted::new(transaction.scope().position, &fault);
+            let again = self.recovers(&fault, &mut transaction, &mut avoided);
             kept = transaction.undo();
-            if !self.recovers(&fault, subject, &mut avoided) {
+            if !again {
                 return Ended { kept, effects: Vec::new(), outcome: Err(faulted) };
             }
+            // Each try has a budget of its own, so others get their turn between two.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -147,11 +153,34 @@ impl Chain {
         self.middleware.iter().enumerate().filter(move |(_, pool)| has(pool, connection, interface))
     }
 
-    /// Records a fault, and says whether the event is to be run again, without the generation that it faulted on.
-    fn recovers(&self, fault: &Fault, subject: Subject, avoided: &mut Vec<Avoided>) -> bool {
-        fault.report(subject.connection, self.metrics());
-        avoided.push((fault.plugin.clone(), fault.generation));
-        self.registry.fall_back(fault)
+    /// Records a fault, and says whether the event is to be run again: without the generation that it faulted on, or, where
+    /// there is no other one, without the value that did not fit.
+    fn recovers(&self, fault: &Fault, transaction: &mut Transaction, avoided: &mut Vec<Avoided>) -> bool {
+        let connection = transaction.subject.connection;
+        let faulted_on = avoid(avoided, fault);
+        if fault.cause != Cause::State {
+            fault.report(connection, self.metrics());
+            return self.registry.fall_back(fault, connection, faulted_on);
+        }
+        if self.registry.fall_back(fault, connection, faulted_on) {
+            fault.report(connection, self.metrics());
+            return true;
+        }
+        self.fits_again(fault, transaction)
+    }
+
+    /// Whether the event can be run again without the value that did not fit. Each reset leaves one value less, so that it has
+    /// an end.
+    fn fits_again(&self, fault: &Fault, transaction: &mut Transaction) -> bool {
+        let connection = transaction.subject.connection;
+        let unfit = fault.unfit.as_ref().filter(|_| self.registry.resets_state(&fault.plugin));
+        let reset = unfit.is_some_and(|unfit| transaction.kept.state.reset(unfit));
+        match () {
+            () if reset => fault.report_reset(connection, self.metrics()),
+            () if transaction.kept.gone => fault.report_untold(connection),
+            () => fault.report(connection, self.metrics()),
+        }
+        reset
     }
 
     fn metrics(&self) -> &Metrics {
@@ -159,15 +188,33 @@ impl Chain {
     }
 }
 
+/// Notes the generation that an event has faulted on; gives all of that plugin.
+fn avoid<'a>(avoided: &'a mut Vec<Avoided>, fault: &Fault) -> &'a [u64] {
+    let known = avoided.iter().position(|(plugin, _)| *plugin == fault.plugin);
+    let index = known.unwrap_or_else(|| {
+        avoided.push((fault.plugin.clone(), Vec::new()));
+        avoided.len() - 1
+    });
+    let generations = &mut avoided[index].1;
+    generations.push(fault.generation);
+    generations
+}
+
 impl Faulted {
     fn new(position: usize, fault: &Fault) -> Self {
-        Self { position, plugin: fault.plugin.clone(), kind: fault.cause.told() }
+        let frame = if fault.cause == Cause::State { close::STATE } else { close::INTERNAL };
+        Self { position, plugin: fault.plugin.clone(), kind: fault.cause.told(), frame }
+    }
+
+    /// How the connection ends, unless a gate says otherwise.
+    pub fn frame(&self) -> &CloseFrame {
+        &self.frame
     }
 }
 
 /// Whether the generation that a connection's events run on has this export.
 fn has(pool: &Pool, connection: ConnectionId, interface: Interface) -> bool {
-    pool.plugin().serving().choose(connection, None).exports.has(interface)
+    pool.plugin().serving().choose(connection, &[]).exports.has(interface)
 }
 
 fn scope(pool: &Pool, interface: Interface, position: usize) -> Scope {
@@ -194,7 +241,7 @@ async fn call(pool: &Pool, transaction: Box<Transaction>, event: Event<'_>) -> S
 
 /// A fault for an answer that cannot be carried out.
 fn bad_answer(pool: &Pool, generation: u64, event: &'static str, message: String) -> Box<Fault> {
-    let (printed, backtrace) = Default::default();
+    let (printed, backtrace, unfit) = Default::default();
     let plugin = pool.plugin().name().clone();
-    Box::new(Fault { plugin, generation, event, cause: Cause::Answer, message, printed, backtrace })
+    Box::new(Fault { plugin, generation, event, cause: Cause::Answer, message, printed, backtrace, unfit })
 }

@@ -5,11 +5,11 @@
 
 pub mod build;
 mod check;
+mod compile;
 mod control;
 mod dev;
 mod serve;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,6 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::Request;
 use crate::config::{Config, parse_address};
+use crate::engine::compiler::SUBCOMMAND;
 
 /// A WebSocket server whose handlers and middleware are WebAssembly components, swapped while their connections stay open.
 #[derive(Parser)]
@@ -38,6 +39,9 @@ enum Command {
     Build(Project),
     /// Check the configuration and every plugin, and print the routes
     Check(Project),
+    /// Compile a component from stdin to stdout; started by the server
+    #[command(name = SUBCOMMAND, hide = true)]
+    CompileComponent(compile::Line),
     /// Show what the plugins of a running server are doing
     Plugins(Project),
     /// Have a running server read a plugin's file again
@@ -82,12 +86,13 @@ struct Place {
 /// Runs the command that was typed.
 pub fn run() -> ExitCode {
     let line = Line::parse();
-    log_to_stderr();
+    log_to_stderr(if matches!(line.command, Command::Dev(_)) { dev::LOG } else { "info" });
     let outcome = match line.command {
         Command::Serve(place) => place.config().and_then(|config| serve::run(&config)),
         Command::Dev(place) => place.config().and_then(|config| dev::run(&config)),
         Command::Build(project) => project.config().and_then(|config| build::all(&config)),
         Command::Check(project) => project.config().and_then(|config| check::run(&config)),
+        Command::CompileComponent(order) => return compile::run(&order),
         Command::Plugins(project) => ask(&project, Request::Plugins),
         Command::Reload { plugin, canary } => ask(&plugin.project, Request::Reload { plugin: plugin.name, canary }),
         Command::Rollback(plugin) => ask(&plugin.project, Request::Rollback { plugin: plugin.name }),
@@ -123,12 +128,8 @@ impl Place {
     }
 }
 
-/// The log goes to stderr, so that stdout holds only what was asked for. `RUST_LOG` says what is kept.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+/// The log goes to stderr, so that stdout holds only what was asked for. `RUST_LOG` says what is kept, or else the default.
+fn log_to_stderr(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(dev::has_colors()).init();
 }

@@ -10,12 +10,14 @@ mod proxies;
 mod raw;
 mod resolve;
 mod rooms;
+mod watch;
 
 pub use capacity::{CapacityConfig, WhenFull};
 pub use fixed::Fixed;
 pub use proxies::{ForwardedHeader, ProxiesConfig, parse_network};
 pub use resolve::parse_address;
 pub use rooms::{Keep, RoomConfig, RoomPattern};
+pub use watch::WatchConfig;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,6 +49,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// The folder for compiled code and the last good components.
     pub state: PathBuf,
+    /// How changes of plugin files are noticed.
+    pub watch: WatchConfig,
     /// The Unix socket that commands reach the running server by.
     pub control: PathBuf,
     /// Whose word on a client's address is taken.
@@ -80,12 +84,25 @@ pub struct PluginConfig {
     pub watch: Vec<PathBuf>,
     /// The folder that the guest may read, as the root of all that it sees; none means that it sees no files.
     pub files: Option<PathBuf>,
+    /// What becomes of a connection whose state does not fit.
+    pub on_state_mismatch: MismatchPolicy,
     /// What the guest reads through `wasi:config/store`.
     pub config: BTreeMap<String, String>,
     /// The share of the connections that takes a new generation first, in percent; none for all at once.
     pub canary: Option<u8>,
     /// The time after which a canary is promoted by itself; none leaves that to somebody.
     pub canary_time: Option<Duration>,
+}
+
+/// What becomes of a connection whose state does not fit the generation that reads it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MismatchPolicy {
+    /// It is closed with 1012.
+    #[default]
+    Close,
+    /// It goes on without the value that does not fit.
+    Reset,
 }
 
 /// A route with all that its routers add.

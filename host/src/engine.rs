@@ -9,6 +9,7 @@ pub mod archive;
 pub mod bindings;
 pub mod cache;
 pub mod compile;
+pub mod compiler;
 mod contract;
 pub mod exports;
 pub mod fault;
@@ -16,6 +17,7 @@ pub mod generation;
 mod guest;
 mod imports;
 pub mod instance;
+mod migration;
 pub mod output;
 pub mod plugin;
 pub mod pool;
@@ -36,6 +38,7 @@ use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::Store;
+use compiler::Compiler;
 use guest::Guest;
 use ticker::Ticker;
 
@@ -88,6 +91,7 @@ pub struct Engine {
     abilities: Arc<Abilities>,
     ticker: Ticker,
     reuse: Reuse,
+    compiler: Compiler,
 }
 
 /// How many instances the pooling allocator has room for, and what follows from it.
@@ -99,12 +103,12 @@ const TABLE_ELEMENTS: usize = 100_000;
 
 impl Engine {
     /// An engine for the process. Falls back to allocation on demand where address space is short.
-    pub fn new(abilities: Abilities, reuse: Reuse) -> wasmtime::Result<Arc<Self>> {
+    pub fn new(abilities: Abilities, reuse: Reuse, compiler: Compiler) -> wasmtime::Result<Arc<Self>> {
         let pooled = wasmtime::Engine::new(&settings(pooling(&abilities.limits())));
         let engine = pooled.or_else(|_| wasmtime::Engine::new(&settings(InstanceAllocationStrategy::OnDemand)))?;
         let linker = imports::linker(&engine)?;
         let ticker = Ticker::start(engine.clone());
-        Ok(Arc::new(Self { engine, linker, abilities: Arc::new(abilities), ticker, reuse }))
+        Ok(Arc::new(Self { engine, linker, abilities: Arc::new(abilities), ticker, reuse, compiler }))
     }
 
     /// What calls of guests reach.

@@ -85,7 +85,7 @@ pub struct Subject {
 }
 
 /// One event, as it is told to one guest.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A client asks for a connection.
     Connect(&'a Handshake),
@@ -305,11 +305,6 @@ impl Failure {
     /// Not granted, or not allowed where it was asked.
     pub fn denied(message: impl Into<String>) -> Self {
         Self::new("denied", message)
-    }
-
-    /// This host does not have the ability.
-    pub fn unsupported(what: &str) -> Self {
-        Self::new("unsupported", format!("{what} is not supported by this version of the host"))
     }
 
     /// This host is not configured for it.

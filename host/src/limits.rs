@@ -79,6 +79,12 @@ pub struct Limits {
     pub drain_ms: u64,
     /// A plugin file.
     pub plugin_bytes: usize,
+    /// CPU time of compiling a plugin, all threads together; rounded up to seconds.
+    pub compile_cpu_ms: u64,
+    /// Memory that compiling a plugin may write to.
+    pub compile_memory_bytes: usize,
+    /// Compiling a plugin from its start to its end, waiting for the machine included.
+    pub compile_wall_ms: u64,
 }
 
 impl Default for Limits {
@@ -115,6 +121,9 @@ impl Default for Limits {
             rollout_faults: 10,
             drain_ms: 30_000,
             plugin_bytes: 64 * MIB,
+            compile_cpu_ms: 120_000,
+            compile_memory_bytes: 4096 * MIB,
+            compile_wall_ms: 600_000,
         }
     }
 }
@@ -153,6 +162,11 @@ impl Limits {
     /// The time from the order to stop to the end.
     pub fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
+    }
+
+    /// The time that compiling a plugin may take, waiting included.
+    pub fn compile_wall(&self) -> Duration {
+        Duration::from_millis(self.compile_wall_ms)
     }
 
     /// How much mail one tenant may have waiting for one worker: a quarter, so that its flood leaves room for others.
@@ -195,6 +209,8 @@ impl Limits {
             ("head-ms", self.head_ms as usize),
             ("handshake-ms", self.handshake_ms as usize),
             ("pong-ms", self.pong_ms as usize),
+            ("compile-cpu-ms", self.compile_cpu_ms as usize),
+            ("compile-wall-ms", self.compile_wall_ms as usize),
         ];
         if let Some((key, _)) = zero.into_iter().find(|(_, value)| *value == 0) {
             return Some((key, "must be at least 1"));

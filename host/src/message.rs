@@ -136,6 +136,8 @@ pub mod close {
     pub const TOO_BIG: CloseFrame = frame(1009, "message too big");
     /// A guest or the host faulted; no detail reaches the client.
     pub const INTERNAL: CloseFrame = frame(1011, "internal error");
+    /// What the connection's state holds does not fit the new code; another connection starts with an empty one.
+    pub const STATE: CloseFrame = frame(1012, "state does not fit");
     /// The server stops.
     pub const RESTART: CloseFrame = frame(1012, "server is restarting");
     /// The client reads too slowly for what others send to it.

@@ -36,6 +36,12 @@ pub struct Metrics {
     pub faults_memory: Counter,
     /// Calls that failed because of the host or of its load.
     pub faults_host: Counter,
+    /// Values of connections' states that did not fit the generation that read them.
+    pub state_mismatches: Counter,
+    /// Values that a new generation migrated.
+    pub state_migrated: Counter,
+    /// Values that went back to what they were before a migration; what was stored since is lost.
+    pub state_rolled_back: Counter,
     /// Host calls that were answered with "quota" or "too-large".
     pub over_quota: Counter,
     /// Connections that were closed because they read too slowly.
@@ -84,6 +90,8 @@ pub struct Metrics {
     pub events_again: Counter,
     /// Plugin files that could not be loaded.
     pub failed_loads: Counter,
+    /// Of these, because compiling passed a limit.
+    pub compile_limits: Counter,
     /// Configurations that were applied while the server ran.
     pub reconfigurations: Counter,
     /// Configurations that were not applied, because something in them was wrong.
@@ -133,6 +141,9 @@ impl Metrics {
             ("faults_deadline", "Events out of time", &self.faults_deadline),
             ("faults_memory", "Events out of memory", &self.faults_memory),
             ("faults_host", "Calls that failed by the host's doing", &self.faults_host),
+            ("state_mismatches", "Values of the state that did not fit", &self.state_mismatches),
+            ("state_migrated", "Values of the state that were migrated", &self.state_migrated),
+            ("state_rolled_back", "Values of the state from before a migration", &self.state_rolled_back),
             ("over_quota", "Host calls answered with quota or too-large", &self.over_quota),
             ("slow_consumers", "Connections closed for reading too slowly", &self.slow_consumers),
             ("dropped_oldest", "Messages that made room in a full mailbox", &self.dropped_oldest),
@@ -156,6 +167,7 @@ impl Metrics {
             ("rollbacks", "Generations that were rolled back", &self.rollbacks),
             ("events_again", "Events that were run again on the generation before", &self.events_again),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),
+            ("compile_limits", "Plugin files whose compiling passed a limit", &self.compile_limits),
             ("reconfigurations", "Configurations applied while the server ran", &self.reconfigurations),
             ("failed_reconfigurations", "Configurations that were not applied", &self.failed_reconfigurations),
         ]

@@ -183,7 +183,7 @@ impl Runner {
             Some(Reply::Failed(reason)) => {
                 tracing::error!(plugin = %self.plugin.name(), "the service could not start: {reason}");
                 // Where the generation is new, the one before is started again.
-                self.registry.undo(self.plugin.name(), generation.identity.generation);
+                self.registry.withdraw(&self.plugin, generation, "its service could not start");
                 return End::Failed;
             }
             Some(_) => drop(started.take()),
@@ -257,7 +257,7 @@ impl Runner {
         fault.report(ConnectionId::NONE, &self.registry.engine().abilities().metrics);
         self.registry.engine().abilities().metrics.service_faults.inc();
         // Where the generation was new, the one before is current again and is started next.
-        self.registry.fall_back(fault);
+        self.registry.fall_back(fault, ConnectionId::NONE, &[fault.generation]);
         None
     }
 

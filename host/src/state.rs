@@ -1,145 +1,136 @@
 //! The state of one connection: small named values that outlive instances, reloads and faults.
 //!
-//! An event reads through a [`Draft`], which lays its own writes over what is stored, and either applies or forgets
-//! them. Owned by the connection; lent to a guest's store for the time of an event.
+//! An event reads through a [`Draft`](draft::Draft), which lays its own writes over what is stored, and either applies or
+//! forgets them. Each value says who wrote it under which version, so that a new version of a plugin can carry it over
+//! (`state/versions`). Owned by the connection; lent to a guest's store for the time of an event.
 //! Invariant: keys and values together never take more than the limit that writes were checked against.
+
+pub mod draft;
+pub mod versions;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use draft::Draft;
+use versions::Versions;
+
 /// What a connection remembers. Few keys, so a list is faster and smaller than a map.
 #[derive(Default, Debug)]
 pub struct State {
     entries: Vec<Entry>,
+    /// What keys and values take.
+    bytes: usize,
+    /// Spares the look at each entry in the usual case.
+    versions: Versions,
 }
 
+/// Who wrote a value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Writer {
+    /// The plugin: only its own values are carried over between its versions.
+    pub plugin: Arc<str>,
+    /// The version of the state that its generation writes (WIT `migration.state-version`).
+    pub version: u32,
+}
+
+/// One value, stored or as an event wants it stored.
 #[derive(Debug)]
 struct Entry {
     key: Box<str>,
+    /// None where it was removed; such an entry is stored only for what was before.
+    value: Option<Bytes>,
+    writer: Writer,
+    /// What the generation before stored, until the one that carried it over is promoted.
+    before: Option<Box<Before>>,
+}
+
+/// A value as another version of its writer stored it.
+#[derive(Clone, Debug)]
+struct Before {
     value: Bytes,
-    /// The plugin that wrote the value last: only its own values are migrated between its versions.
-    #[allow(dead_code, reason = "read once state is migrated between generations")]
-    writer: Arc<str>,
+    version: u32,
+}
+
+/// A value that does not fit the version which reads it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unfit {
+    /// Its key.
+    pub key: Box<str>,
+    /// Who reads it.
+    pub reader: Writer,
+}
+
+impl Writer {
+    fn is(&self, plugin: &str, version: u32) -> bool {
+        self.version == version && *self.plugin == *plugin
+    }
 }
 
 impl Entry {
     fn size(&self) -> usize {
-        self.key.len() + self.value.len()
+        self.value.as_ref().map_or(0, |value| self.key.len() + value.len())
     }
-}
 
-/// One write that an event asked for; a value of none removes the key.
-#[derive(Debug)]
-struct Write {
-    key: Box<str>,
-    value: Option<Bytes>,
-    writer: Arc<str>,
-}
-
-/// The writes of one event, in order, not yet applied.
-#[derive(Default, Debug)]
-pub struct Draft {
-    writes: Vec<Write>,
+    /// Whether this plugin wrote it, under another version.
+    fn is_of_another(&self, plugin: &str, version: u32) -> bool {
+        self.writer.version != version && *self.writer.plugin == *plugin
+    }
 }
 
 impl State {
-    fn get(&self, key: &str) -> Option<&Bytes> {
-        self.entries.iter().find(|entry| &*entry.key == key).map(|entry| &entry.value)
+    fn find(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| &*entry.key == key)
     }
 
-    fn size(&self) -> usize {
-        self.entries.iter().map(Entry::size).sum()
-    }
-
-    fn apply(&mut self, write: Write) {
+    fn apply(&mut self, write: Entry) {
         self.entries.retain(|entry| entry.key != write.key);
-        if let Some(value) = write.value {
-            self.entries.push(Entry { key: write.key, value, writer: write.writer });
+        if write.value.is_some() || write.before.is_some() {
+            self.entries.push(write);
         }
+    }
+
+    fn settle(&mut self) {
+        self.bytes = self.entries.iter().map(Entry::size).sum();
+        self.versions = Versions::of(&self.entries);
     }
 
     /// Carries out the writes of an event.
     pub fn commit(&mut self, draft: Draft) {
-        draft.writes.into_iter().for_each(|write| self.apply(write));
-    }
-}
-
-impl Draft {
-    /// The value as this event sees it.
-    pub fn get<'a>(&'a self, state: &'a State, key: &str) -> Option<&'a Bytes> {
-        match self.find(key) {
-            Some(write) => write.value.as_ref(),
-            None => state.get(key),
+        if draft.is_empty() {
+            return;
         }
+        draft.into_writes().into_iter().for_each(|write| self.apply(write));
+        self.settle();
     }
 
-    /// Notes a write, or refuses it where the state would then take more than `limit` bytes.
-    pub fn set(&mut self, state: &State, key: &str, value: Option<Bytes>, writer: &Arc<str>, limit: usize) -> bool {
-        let added = value.as_ref().map_or(0, |value| key.len() + value.len());
-        let replaced = self.get(state, key).map_or(0, |value| key.len() + value.len());
-        if added > replaced && self.size(state) + added - replaced > limit {
-            return false;
-        }
-        self.writes.retain(|write| &*write.key != key);
-        self.writes.push(Write { key: key.into(), value, writer: writer.clone() });
+    /// Removes a value that does not fit, so that its reader starts empty; false where there is none, so that nothing is
+    /// won by another try. What another version of the reader stored stays beside it, as after a migration.
+    pub fn reset(&mut self, unfit: &Unfit) -> bool {
+        let Unfit { key, reader } = unfit;
+        let found = self.find(key).filter(|entry| entry.value.is_some());
+        let Some(entry) = found else { return false };
+        let before = match &entry.value {
+            Some(value) if entry.is_of_another(&reader.plugin, reader.version) => {
+                Some(Box::new(Before { value: value.clone(), version: entry.writer.version }))
+            }
+            _ => entry.before.clone().filter(|_| entry.writer == *reader),
+        };
+        self.apply(Entry { key: key.clone(), value: None, writer: reader.clone(), before });
+        self.settle();
         true
     }
 
-    fn find(&self, key: &str) -> Option<&Write> {
-        self.writes.iter().find(|write| &*write.key == key)
-    }
-
-    /// What the state would take if this were applied.
-    fn size(&self, state: &State) -> usize {
-        let hidden: usize = state.entries.iter().filter(|entry| self.find(&entry.key).is_some()).map(Entry::size).sum();
-        let written = self.writes.iter().filter_map(|w| w.value.as_ref().map(|value| w.key.len() + value.len()));
-        state.size() - hidden + written.sum::<usize>()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(draft: &mut Draft, state: &State, key: &str, value: Option<&'static str>) -> bool {
-        draft.set(state, key, value.map(|text| Bytes::from_static(text.as_bytes())), &Arc::from("test"), 20)
-    }
-
-    #[test]
-    fn an_event_reads_what_it_wrote_and_others_only_after_the_commit() {
-        let mut state = State::default();
-        let mut draft = Draft::default();
-        assert!(set(&mut draft, &state, "user", Some("ann")));
-        assert_eq!(draft.get(&state, "user").map(|v| &v[..]), Some(&b"ann"[..]));
-        assert!(Draft::default().get(&state, "user").is_none());
-        state.commit(draft);
-        assert_eq!(Draft::default().get(&state, "user").map(|v| &v[..]), Some(&b"ann"[..]));
-    }
-
-    #[test]
-    fn a_removed_key_is_gone_for_the_event_at_once() {
-        let mut state = State::default();
-        let mut draft = Draft::default();
-        set(&mut draft, &state, "user", Some("ann"));
-        state.commit(draft);
-        let mut draft = Draft::default();
-        set(&mut draft, &state, "user", None);
-        assert!(draft.get(&state, "user").is_none());
-    }
-
-    #[test]
-    fn the_limit_counts_keys_and_values_as_they_would_be() {
-        let mut state = State::default();
-        let mut draft = Draft::default();
-        assert!(set(&mut draft, &state, "a", Some("123456789")));
-        assert!(set(&mut draft, &state, "b", Some("123456789")), "exactly the limit fits");
-        assert!(!set(&mut draft, &state, "c", Some("")), "one byte more does not");
-        assert!(set(&mut draft, &state, "a", Some("987654321")), "a value of the same size does");
-        state.commit(draft);
-        let mut draft = Draft::default();
-        assert!(!set(&mut draft, &state, "c", Some("1")));
-        assert!(set(&mut draft, &state, "a", None));
-        assert!(set(&mut draft, &state, "c", Some("1")));
+    /// Drops what was kept from before this version of a plugin, which nobody goes back from any more. One comparison where
+    /// nothing is kept.
+    pub fn promote(&mut self, plugin: &str, version: u32) {
+        if !self.versions.keeps_before() {
+            return;
+        }
+        for entry in self.entries.iter_mut().filter(|entry| entry.writer.is(plugin, version)) {
+            entry.before = None;
+        }
+        self.entries.retain(|entry| entry.value.is_some() || entry.before.is_some());
+        self.settle();
     }
 }

@@ -14,7 +14,9 @@ use crate::event::{Effect, Failure, Interface, Kept, Replay, Scope, Subject};
 use crate::id::ConnectionId;
 use crate::limits::Limits;
 use crate::message::{CloseFrame, Control, MAX_REASON, Message, close};
-use crate::state::Draft;
+use crate::state::draft::Draft;
+use crate::state::versions::Outdated;
+use crate::state::{Unfit, Writer};
 use crate::store::{self, Store};
 use crate::timers::TimerKey;
 
@@ -25,8 +27,8 @@ pub const MAX_CONTROL: usize = 125;
 /// What an effect costs beside its payload, so that a flood of empty ones is bounded too.
 const EFFECT_COST: usize = 64;
 
-/// A generation of a plugin that an event is not run on again.
-pub type Avoided = (Arc<str>, u64);
+/// A plugin, and generations of it that an event is not run on again.
+pub type Avoided = (Arc<str>, Vec<u64>);
 
 /// What one event asked for so far.
 #[derive(Debug)]
@@ -35,9 +37,11 @@ pub struct Transaction {
     pub subject: Subject,
     /// Lent by the connection for the time of the event.
     pub kept: Kept,
-    /// Generations on which this event has faulted, by plugin: they are not asked again.
+    /// Generations on which this event has faulted, by plugin: others are asked instead.
     pub avoided: Vec<Avoided>,
     scope: Scope,
+    /// Of the state that the present guest reads and writes.
+    version: u32,
     draft: Draft,
     effects: Vec<Effect>,
     bytes: usize,
@@ -51,8 +55,8 @@ impl Transaction {
     /// An empty one. The scope is set before each guest. Boxed, since it is handed through many futures, whose size is
     /// what an idle connection costs.
     pub fn new(subject: Subject, kept: Kept, scope: Scope) -> Box<Self> {
-        let (avoided, draft, effects, store) = Default::default();
-        Box::new(Self { subject, kept, avoided, scope, draft, effects, bytes: 0, own_bytes: 0, store })
+        let (avoided, version, draft, effects, store) = Default::default();
+        Box::new(Self { subject, kept, avoided, scope, version, draft, effects, bytes: 0, own_bytes: 0, store })
     }
 
     /// Hands the transaction on to the next guest.
@@ -60,9 +64,9 @@ impl Transaction {
         self.scope = scope;
     }
 
-    /// The generation of this plugin on which the event has faulted, if it has.
-    pub fn avoids(&self, plugin: &Arc<str>) -> Option<u64> {
-        self.avoided.iter().find(|(avoided, _)| avoided == plugin).map(|(_, generation)| *generation)
+    /// The generations of this plugin on which the event has faulted.
+    pub fn avoids(&self, plugin: &Arc<str>) -> &[u64] {
+        self.avoided.iter().find(|(avoided, _)| avoided == plugin).map_or(&[], |(_, generations)| generations)
     }
 
     /// Who asks at present.
@@ -176,10 +180,47 @@ impl Transaction {
     ) -> Result<(), Failure> {
         self.own(connection)?;
         check_name("a key", key)?;
-        let fits = self.draft.set(&self.kept.state, key, value, &self.scope.plugin, limits.state_bytes);
+        let fits = self.draft.set(&self.kept.state, (key, value), &self.writer(), limits.state_bytes);
         fits.then_some(()).ok_or_else(|| {
             Failure::too_large(format!("a connection's state takes at most {} bytes", limits.state_bytes))
         })
+    }
+
+    /// The next guest is of a generation with this version of the state. Says whether values that its plugin wrote under
+    /// another version are to be carried over before it is called.
+    pub fn read_as(&mut self, version: u32) -> bool {
+        self.version = version;
+        self.draft.has_outdated(&self.kept.state, &self.scope.plugin, version)
+    }
+
+    /// The present guest's generation is promoted: what its plugin had stored before it is dropped. A comparison where
+    /// nothing is kept.
+    pub fn promote_state(&mut self, version: u32) {
+        self.kept.state.promote(&self.scope.plugin, version);
+    }
+
+    /// Goes back to the values from before a migration, where the present guest is of a generation that is gone back to;
+    /// says how many there were.
+    pub fn roll_back_state(&mut self, limits: &Limits) -> Result<u64, Unfit> {
+        let reader = self.writer();
+        let rolled_back = self.draft.roll_back(&self.kept.state, &reader, limits.state_bytes);
+        rolled_back.map_err(|key| Unfit { key, reader })
+    }
+
+    /// The values that the present guest has to migrate.
+    pub fn outdated_state(&self) -> Vec<Outdated> {
+        self.draft.outdated(&self.kept.state, &self.writer())
+    }
+
+    /// Notes what the guest made of a value (WIT `migration.migrate`); false where there is no room for it.
+    pub fn migrate_state(&mut self, limits: &Limits, migrated: (Outdated, Bytes)) -> bool {
+        let reader = self.writer();
+        self.draft.migrate(&self.kept.state, migrated, &reader, limits.state_bytes)
+    }
+
+    /// The present guest, as one who reads and writes state.
+    pub fn writer(&self) -> Writer {
+        Writer { plugin: self.scope.plugin.clone(), version: self.version }
     }
 
     /// What the event asks of the store.

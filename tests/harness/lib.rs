@@ -29,3 +29,4 @@ pub use switchboard::clock::Clock;
 pub use switchboard::engine::Reuse;
 pub use switchboard::engine::compile::LoadError;
 pub use switchboard::engine::registry::Reload;
+pub use tracing::Level;

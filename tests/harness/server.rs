@@ -14,6 +14,7 @@ use switchboard::clock::Clock;
 use switchboard::config::{Config, FILE_NAME};
 use switchboard::engine::Reuse;
 use switchboard::engine::compile::LoadError;
+use switchboard::engine::compiler::Compiler;
 use switchboard::engine::registry::Reload;
 use switchboard::metrics::Metrics;
 use tempfile::TempDir;
@@ -39,13 +40,21 @@ pub struct Setup {
     clock: Clock,
     reuse: Reuse,
     watch: bool,
+    compiler: Compiler,
 }
 
 impl Setup {
     /// A server with this configuration; a plugin's `path = "echo.wasm"` is the component `echo`.
     pub fn new(components: &Components, toml: &str) -> Self {
         let (components, toml) = (components.clone(), toml.to_owned());
-        Self { components, toml, clock: Clock::system(), reuse: Reuse::Never, watch: false }
+        Self {
+            components,
+            toml,
+            clock: Clock::system(),
+            reuse: Reuse::Never,
+            watch: false,
+            compiler: Compiler::InProcess,
+        }
     }
 
     /// Gives the server, its timers and its guests this clock; see [`TestServer::advance`].
@@ -63,6 +72,12 @@ impl Setup {
     /// Watches plugin files, as `switchboard serve` does.
     pub fn watch(mut self) -> Self {
         self.watch = true;
+        self
+    }
+
+    /// Where components are compiled: in the test's own process unless it is said here.
+    pub fn compiler(mut self, compiler: Compiler) -> Self {
+        self.compiler = compiler;
         self
     }
 
@@ -94,7 +109,13 @@ impl Setup {
     }
 
     fn options(&self) -> Options {
-        Options { clock: self.clock.clone(), reuse: self.reuse, watch: self.watch, control: false }
+        Options {
+            clock: self.clock.clone(),
+            reuse: self.reuse,
+            watch: self.watch,
+            control: false,
+            compiler: self.compiler.clone(),
+        }
     }
 }
 

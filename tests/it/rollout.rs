@@ -213,3 +213,33 @@ async fn a_roll_back_after_the_promotion_goes_back_too_and_only_once() {
     let unknown = registry.promote("mody").expect_err("there is no such plugin");
     assert_eq!(unknown.to_string(), "there is no plugin `mody`; there are: moody");
 }
+
+#[tokio::test]
+async fn an_event_that_faults_on_a_generation_that_was_replaced_meanwhile_runs_on_the_one_that_took_over() {
+    let server = setup(
+        r#"
+        [server.limits]
+        event-cpu-ms = 20000
+
+        [plugins]
+        puppet = { path = "puppet.wasm" }
+        other = { path = "puppet.wasm" }
+
+        [[route]]
+        path = "/ws"
+        handler = "puppet"
+
+        [[route]]
+        path = "/other"
+        handler = "other"
+        "#,
+    )
+    .start();
+    let mut ann = server.connect("/ws").await;
+    ann.send("log waiting\nawait go\ntrap now").await;
+    server.logged(|record| record.message == "waiting").await;
+    server.replace("puppet", "answers_2");
+    server.reload("puppet").await.expect("it starts well");
+    let _bob = server.connect("/other?do=join+go").await;
+    ann.expect_text("2 log waiting\nawait go\ntrap now").await;
+}

@@ -85,6 +85,39 @@ async fn t5_one_generation_runs_at_a_time() {
 }
 
 #[tokio::test]
+async fn t5_where_the_new_generation_cannot_start_the_old_one_is_started_again() {
+    let server = metronome("").start();
+    until_called(&server, &["start 1", "tick 1"]).await;
+    server.replace("metronome", "metronome_broken");
+    server.reload("metronome").await.expect("it can be instantiated");
+    until_called(&server, &["start 1", "tick 1", "stop 1", "start 2", "start 1", "tick 1"]).await;
+    server.logged(|record| record.message.starts_with("rolled back")).await;
+    server.reload("metronome").await.expect_err("the file is as it was");
+}
+
+#[tokio::test]
+async fn t5_services_take_no_canary() {
+    let toml = r#"
+        [plugins.metronome]
+        path = "metronome.wasm"
+        canary = 50
+
+        [[static]]
+        path = "/"
+        folder = "."
+    "#;
+    let server = setup(toml).clock(Clock::manual()).start();
+    until_called(&server, &["start 1", "tick 1"]).await;
+    let component = std::fs::read(server.file("metronome")).expect("the component is there");
+    server.replace_with("metronome", &[&component[..], &[0, 5, 4], b"more"].concat());
+    server.reload("metronome").await.expect("it is the same code");
+    server.advance(seconds(1));
+    until_called(&server, &["start 1", "tick 1", "tick 1"]).await;
+    server.app().registry().promote("metronome").expect("there is a roll-out");
+    until_called(&server, &["start 1", "tick 1", "tick 1", "stop 1", "start 2", "tick 2"]).await;
+}
+
+#[tokio::test]
 async fn a_service_that_cannot_start_is_tried_again_with_growing_pauses() {
     let server = metronome("fail = 'no source'").start();
     let mut ann = server.connect("/ws").await;

@@ -50,16 +50,18 @@ fn server(limits: &str) -> TestServer {
     setup(&format!("[server.limits]\n{limits}\n{SERVER}")).reuse(Reuse::Always).start()
 }
 
-fn time() -> Duration {
+/// How long each test goes on.
+pub fn time() -> Duration {
     let seconds = std::env::var("SWITCHBOARD_STRESS_SECONDS").ok();
     Duration::from_secs(seconds.map_or(1, |seconds| seconds.parse().expect("SWITCHBOARD_STRESS_SECONDS is a number")))
 }
 
 /// Random choices that can be made again.
-struct Choices(u64);
+pub struct Choices(u64);
 
 impl Choices {
-    fn new() -> Self {
+    /// Of this run, whose seed is said.
+    pub fn new() -> Self {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         let seed = std::env::var("SWITCHBOARD_STRESS_SEED").ok();
         let seed = seed.map_or_else(now, |seed| seed.parse().expect("SWITCHBOARD_STRESS_SEED is a number"));
@@ -68,8 +70,13 @@ impl Choices {
         Self(seed)
     }
 
+    /// Those of somebody else, which follow from these.
+    pub fn another(&mut self) -> Self {
+        Self(self.below(usize::MAX) as u64)
+    }
+
     /// Below this number (splitmix64).
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -4,8 +4,11 @@
 //! on the socket that was opened before the first one.
 
 use std::fs;
+use std::process::Command;
+use std::time::Instant;
 
 use crate::client::Client;
+use crate::program::PATIENCE;
 use crate::project::Project;
 use crate::switchboard::{Server, example_component, run, switchboard};
 
@@ -41,6 +44,176 @@ fn start_watching(name: &str, watched: &str) -> (Project, Server, Client) {
     let mut client = Client::connect(server.address, "/ws");
     assert_eq!(client.ask("hi"), "one hi");
     (project, server, client)
+}
+
+/// Two plugins, one beside the other, each made by a script of its own that copies the echo, followed by what the test
+/// wrote to the plugin's `source`. What it does besides, a test writes to the plugin's `also`.
+fn scripted(name: &str) -> Project {
+    let echo = example_component("echo");
+    let project = Project::new(name);
+    let mut configuration = String::new();
+    for plugin in ["left", "right"] {
+        project.write(&format!("{plugin}/source"), section("one"));
+        project.write(&format!("{plugin}/also"), "");
+        project.write(
+            &format!("{plugin}.sh"),
+            format!("set -e\n. ./{plugin}/also\ncat {} {plugin}/source > {plugin}.wasm\n", echo.display()),
+        );
+        configuration += &format!(
+            "[plugins.{plugin}]\npath = '{plugin}.wasm'\nbuild = 'sh {plugin}.sh'\nwatch = ['{plugin}']\n[[route]]\npath = '/{plugin}'\nhandler = '{plugin}'\n"
+        );
+    }
+    project.write("switchboard.toml", configuration);
+    project
+}
+
+/// A section of a component that means nothing, and makes it another one.
+fn section(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len()).expect("a short text");
+    [&[0, length + 1, length], text.as_bytes()].concat()
+}
+
+/// The process group of a build that its plugin's `also` lets hang.
+fn hanging(project: &Project) -> String {
+    project.write("left/also", "echo $$ > group.new; mv group.new group; sleep 1000 & sleep 1000");
+    let deadline = Instant::now() + PATIENCE;
+    while !project.path("group").exists() {
+        assert!(Instant::now() < deadline, "the build does not start");
+        std::thread::yield_now();
+    }
+    fs::read_to_string(project.path("group")).expect("it was moved there").trim().to_owned()
+}
+
+/// Waits until all processes of a group have ended.
+fn gone(group: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    let line = format!("kill -0 -- -{group} 2>/dev/null");
+    while Command::new("sh").args(["-c", &line]).status().expect("there is a shell").success() {
+        assert!(Instant::now() < deadline, "the group {group} still runs");
+    }
+}
+
+#[test]
+fn a_reload_is_one_line_that_says_what_it_took() {
+    let project = scripted("dev_line");
+    let mut server = Server::dev(project.folder());
+    let _client = Client::connect(server.address, "/left");
+    project.write("left/source", section("two"));
+    let line = server.program.expect("left reloaded");
+    for part in ["left/source", "build ", "compile ", "swap ", " ms", "1 open connection"] {
+        assert!(line.contains(part), "no `{part}`: {line}");
+    }
+    assert!(!line.contains('\x1b'), "no colors, since it is no terminal: {line}");
+    server.program.signal("TERM");
+    let ended = server.program.finish();
+    assert_eq!(ended.stderr.matches("reloaded").count(), 1, "{}", ended.stderr);
+}
+
+#[test]
+fn each_plugin_has_its_own_build_and_sources() {
+    let project = scripted("dev_several");
+    let mut server = Server::dev(project.folder());
+    project.write("right/source", section("two"));
+    assert!(server.program.expect("reloaded").starts_with("right "));
+    project.write("left/source", section("three"));
+    assert!(server.program.expect("reloaded").starts_with("left "));
+}
+
+#[test]
+fn a_newer_edit_cancels_the_build_and_all_its_processes() {
+    let project = scripted("dev_cancel");
+    let mut server = Server::dev(project.folder());
+    let group = hanging(&project);
+    // Another plugin does not wait for it.
+    project.write("right/source", section("two"));
+    server.program.expect("right reloaded");
+    server.program.expect("left still builds  `sh left.sh` has been running for");
+    project.write("left/source", section("two"));
+    project.write("left/also", "");
+    server.program.expect("left reloaded");
+    gone(&group);
+}
+
+#[test]
+fn the_end_of_dev_ends_a_build_that_runs() {
+    let project = scripted("dev_end");
+    let server = Server::dev(project.folder());
+    let group = hanging(&project);
+    server.program.signal("INT");
+    assert_eq!(server.program.finish().code, Some(0));
+    gone(&group);
+}
+
+#[test]
+fn a_broken_build_is_shown_once_and_its_repair_too() {
+    let project = scripted("dev_broken");
+    let mut server = Server::dev(project.folder());
+    project.write("left/also", "echo this is wrong; exit 3");
+    server.program.expect("this is wrong");
+    server
+        .program
+        .expect("left does not build  plugin left: `sh left.sh` failed (exit status: 3); the old code goes on");
+    project.write("left/source", section("two"));
+    server.program.expect("left still does not build");
+    project.write("left/also", "echo that is wrong; exit 3");
+    server.program.expect("that is wrong");
+    project.write("left/also", "");
+    server.program.expect("left builds again");
+    server.program.expect("left reloaded");
+    server.program.signal("TERM");
+    let ended = server.program.finish();
+    assert_eq!(ended.stderr.matches("this is wrong").count(), 1, "{}", ended.stderr);
+}
+
+#[test]
+fn a_build_command_that_is_missing_and_one_that_writes_nothing_are_named() {
+    let project = scripted("dev_nothing");
+    let mut server = Server::dev(project.folder());
+    let mut client = Client::connect(server.address, "/left");
+    project.write("left/also", "no-such-tool-anywhere");
+    server.program.expect("no-such-tool-anywhere");
+    server.program.expect("a program of `sh left.sh` was not found or cannot be run (exit status 127)");
+    project.write("left/also", "exit 0");
+    let path = project.path("left.wasm");
+    server.program.expect(&format!("its build succeeded and did not write {}", path.display()));
+    project.write("left/also", "# nothing besides");
+    server.program.expect("left unchanged  left/also: the new component is the same as the one that runs");
+    project.write("left/also", "rm -f left.wasm; exit 0");
+    server.program.expect(&format!("succeeded, but there is no {}", path.display()));
+    assert_eq!(client.ask("hi"), "hi");
+}
+
+#[test]
+fn sources_and_components_can_be_polled() {
+    let project = scripted("dev_poll");
+    project.replace("switchboard.toml", "[plugins.left]", "[server]\nwatch = 'poll'\npoll-ms = 20\n[plugins.left]");
+    let mut server = Server::dev(project.folder());
+    project.write("left/source", section("two"));
+    server.program.expect("left reloaded");
+    let other = [fs::read(example_component("echo")).expect("it was built"), section("three")].concat();
+    project.write("right.wasm", other);
+    server.program.expect("right reloaded  right.wasm: compile");
+}
+
+/// Whoever copies a component over a slow network may take longer between two pieces than a file is quiet that is complete.
+#[test]
+fn a_component_that_comes_in_pieces_is_taken_whole_and_without_a_complaint() {
+    let project = scripted("pieces");
+    assert_eq!(run(&mut switchboard("build", project.folder())).code, Some(0));
+    let mut server = Server::serve(project.folder());
+    let mut client = Client::connect(server.address, "/left");
+    let whole = [fs::read(example_component("echo")).expect("it was built"), section("two")].concat();
+    project.write("left.wasm", &whole[..whole.len() / 2]);
+    // Once a later change of another file was taken, the half one was seen too.
+    project.write("right.wasm", &whole);
+    server.program.expect("reloaded");
+    assert_eq!(client.ask("hi"), "hi");
+    project.write("left.wasm", &whole);
+    server.program.expect("reloaded plugin=\"left\"");
+    assert_eq!(client.ask("hi"), "hi");
+    server.program.signal("TERM");
+    let ended = server.program.finish();
+    assert!(!ended.stderr.contains("not reloaded"), "{}", ended.stderr);
 }
 
 #[test]

@@ -149,32 +149,3 @@ fn exports_of_other_types() {
     assert!(said.starts_with("plugin plugin_draft: "), "{said}");
     assert!(said.contains("its exports have other types than those of switchboard:ws@0.1.0: "), "{said}");
 }
-
-#[test]
-fn what_this_host_cannot_do_yet_is_a_warning_of_check() {
-    let source = "use switchboard_sdk::{Close, Connection, Handler, Message, Migration, export};
-
-#[derive(Default)]
-struct Moves;
-
-impl Handler for Moves {
-    type State = ();
-    fn message(&self, connection: &Connection, message: Message, _: &mut ()) -> Result<(), Close> {
-        Ok(connection.send(message)?)
-    }
-}
-impl Migration for Moves {
-    const VERSION: u32 = 1;
-    fn migrate(&self, _: u32, _: &str, value: Vec<u8>) -> Result<Vec<u8>, String> {
-        Ok(value)
-    }
-}
-export!(Moves: handler, migration);
-";
-    let project = Project::with_plugin("plugin_moves", source);
-    let built = run(&mut switchboard("build", project.folder()));
-    assert_eq!(built.code, Some(0), "{}", built.stderr);
-    let check = run(&mut switchboard("check", project.folder()));
-    let told = "warning: plugin plugin_moves: `migration` is not supported by this host yet\n".to_owned();
-    assert_eq!((check.code, check.stdout, check.stderr), (Some(0), "/ws  plugin_moves\n".to_owned(), told));
-}

@@ -31,7 +31,12 @@ impl Server {
     }
 
     pub fn start(command: &str, project: &Path, listen: &str) -> Self {
-        let mut program = Program::start(switchboard(command, project).args(["--listen", listen]));
+        Self::run(switchboard(command, project).args(["--listen", listen]))
+    }
+
+    /// What a command of one's own starts.
+    pub fn run(command: &mut Command) -> Self {
+        let mut program = Program::start(command);
         let line = program.expect_within("listening on http://", PATIENCE_WITH_BUILDS);
         let address = line.rsplit('/').next().unwrap_or_default();
         let address = address.parse().unwrap_or_else(|error| panic!("`{line}` names no address: {error}"));

@@ -4,15 +4,16 @@
 //! its plugins are loaded, and then it is applied: limits, plugins, and the plan that all requests from then on follow.
 //! Invariants: one change at a time; one that fails at any step has changed nothing.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use anyhow::{Context, Result};
 
-use super::{check_serves, plan, sources};
+use super::{check_serves, plan, report_presence, sources, watched};
 use crate::config::Config;
 use crate::engine::registry::Order;
-use crate::engine::watcher::Watcher;
+use crate::engine::watcher::{Change, Watch, Watcher};
 use crate::server::Shared;
 
 /// What a running server does, and where that is written.
@@ -56,9 +57,9 @@ impl Settings {
         let next = Config::read(&present.file)?;
         check_serves(&next)?;
         // New files before they are read, so that no change of them is missed.
-        self.watch_files(&[files(present), files(&next)].concat());
+        self.watch(&watched(present) | &watched(&next));
         let applied = self.apply(&next);
-        self.watch_files(&files(if applied.is_ok() { &next } else { present }));
+        self.watch(watched(if applied.is_ok() { &next } else { present }));
         applied.map(|()| next)
     }
 
@@ -73,29 +74,27 @@ impl Settings {
         Ok(())
     }
 
-    /// Watches the configuration and the files of its plugins from here on.
-    pub(super) fn watch(self: &Arc<Self>) -> Result<()> {
-        let files = files(&self.config.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Follows what happens to the watched files from here on.
+    pub(super) fn follow(self: &Arc<Self>, watch: Watch) -> Result<()> {
         let log = tracing::dispatcher::get_default(Clone::clone);
         // Held weakly, so that the watcher does not outlive the server.
         let settings = Arc::downgrade(self);
-        let changed = move |file: &Path| tracing::dispatcher::with_default(&log, || reread_file(&settings, file));
-        let watcher = Watcher::start(files, changed).context("the configuration and plugin files cannot be watched")?;
-        let set = self.watcher.set(watcher);
+        let changed = move |file: &Path, change: Change| {
+            tracing::dispatcher::with_default(&log, || match change {
+                Change::Complete => reread_file(&settings, file),
+                Change::Gone | Change::Back => report_presence(file, change),
+            });
+        };
+        let set = self.watcher.set(watch.tell(changed).context("there is no thread for the watcher")?);
         debug_assert!(set.is_ok(), "watching begins once");
         Ok(())
     }
 
-    fn watch_files(&self, files: &[PathBuf]) {
+    fn watch(&self, files: BTreeSet<PathBuf>) {
         if let Some(watcher) = self.watcher.get() {
             watcher.watch(files);
         }
     }
-}
-
-/// The file itself, and those of its plugins.
-fn files(config: &Config) -> Vec<PathBuf> {
-    std::iter::once(&config.file).chain(config.plugins.values().map(|plugin| &plugin.path)).cloned().collect()
 }
 
 fn warn_of_fixed(present: &Config, next: &Config) {
@@ -108,14 +107,13 @@ fn warn_of_fixed(present: &Config, next: &Config) {
 /// Reads a file again that changed: the configuration, or whatever plugins it is of.
 fn reread_file(settings: &Weak<Settings>, file: &Path) {
     let Some(settings) = settings.upgrade() else { return };
-    let same = |path: &Path| path.canonicalize().ok() == file.canonicalize().ok();
     let configuration = settings.config.lock().unwrap_or_else(PoisonError::into_inner).file.clone();
-    if same(&configuration) {
+    if configuration == file {
         // What is wrong is in the log.
         let _reported = settings.reread();
     }
     let registry = &settings.shared.registry;
-    for source in registry.sources().iter().filter(|source| same(&source.path)) {
+    for source in registry.sources().iter().filter(|source| source.path == file) {
         let _reported = registry.reload(&source.name, Order { by: "file", canary: None });
     }
 }

@@ -62,11 +62,11 @@ impl Chain {
         let mut avoided = Vec::new();
         loop {
             let mut passed = Passed::default();
-            let (transaction, outcome) = self.ask(self.begin(subject, kept, &avoided), &mut passed).await;
+            let (mut transaction, outcome) = self.ask(self.begin(subject, kept, &avoided), &mut passed).await;
             let plugin = transaction.scope().plugin.clone();
             let admission = match outcome {
                 Ok(admission) => admission,
-                Err(fault) if self.recovers(&fault, subject, &mut avoided) => {
+                Err(fault) if self.recovers(&fault, &mut transaction, &mut avoided) => {
                     kept = transaction.undo();
                     continue;
                 }

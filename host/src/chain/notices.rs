@@ -73,8 +73,8 @@ impl Chain {
         ended
     }
 
-    /// Tells one link something as a transaction of its own, whose effects are added to what ended so far. A fault for which
-    /// there is no other generation is logged only, and gives no reply.
+    /// Tells one link something as a transaction of its own, whose effects are added to what ended so far. A fault that
+    /// cannot be recovered from is logged only, and gives no reply.
     async fn alone<'a, T>(
         &self,
         subject: Subject,
@@ -86,7 +86,7 @@ impl Chain {
         loop {
             let mut transaction = self.begin(subject, ended.kept, &avoided);
             transaction.enter(who.clone());
-            let (transaction, reply) = call(pool, transaction, event()).await;
+            let (mut transaction, reply) = call(pool, transaction, event()).await;
             match reply {
                 Ok(reply) => {
                     let (kept, asked) = transaction.settle();
@@ -94,8 +94,9 @@ impl Chain {
                     return (Ended { kept, ..ended }, Some(reply));
                 }
                 Err(fault) => {
+                    let again = self.recovers(&fault, &mut transaction, &mut avoided);
                     ended.kept = transaction.undo();
-                    if !self.recovers(&fault, subject, &mut avoided) {
+                    if !again {
                         return (ended, None);
                     }
                 }

@@ -4,7 +4,7 @@
 //! first, the compile target of guests is looked for, and added where it is missing.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -19,16 +19,26 @@ pub fn all(config: &Config) -> Result<()> {
     for (name, entry) in &config.plugins {
         plugin(name, entry, &config.folder)?;
     }
-    if config.plugins.values().all(|entry| entry.build.is_none()) {
-        eprintln!("nothing to build: no plugin of {} has `build`", config.file.display());
-    }
+    note_if_nothing(config);
     Ok(())
 }
 
+/// Says so where no plugin has a build command.
+pub fn note_if_nothing(config: &Config) {
+    if config.plugins.values().all(|entry| entry.build.is_none()) {
+        eprintln!("nothing to build: no plugin of {} has `build`", config.file.display());
+    }
+}
+
 /// Builds one plugin, if it has a build command, and sees to it that its component is there.
-pub fn plugin(name: &str, entry: &PluginConfig, folder: &Path) -> Result<()> {
+fn plugin(name: &str, entry: &PluginConfig, folder: &Path) -> Result<()> {
     let Some(command) = &entry.build else { return Ok(()) };
     run(name, command, folder)?;
+    check_made(name, command, entry)
+}
+
+/// Says so where a build that succeeded left no component.
+pub fn check_made(name: &str, command: &str, entry: &PluginConfig) -> Result<()> {
     if !entry.path.exists() {
         let path = entry.path.display();
         bail!("plugin {name}: `{command}` succeeded, but there is no {path}; correct `path`, or what `build` makes");
@@ -39,14 +49,28 @@ pub fn plugin(name: &str, entry: &PluginConfig, folder: &Path) -> Result<()> {
 /// Builds one guest, and waits for it.
 pub fn run(name: &str, command: &str, folder: &Path) -> Result<()> {
     let status = start(command, folder)?.wait().with_context(|| format!("the build of plugin {name} was lost"))?;
-    if !status.success() {
-        bail!("plugin {name}: `{command}` failed ({status})");
+    check_status(name, command, status)
+}
+
+/// Says how a build failed, if it did.
+pub fn check_status(name: &str, command: &str, status: ExitStatus) -> Result<()> {
+    match status.code() {
+        Some(0) => Ok(()),
+        // What shells answer for a program that is not there, and one that is none.
+        Some(code @ (126 | 127)) => bail!(
+            "plugin {name}: a program of `{command}` was not found or cannot be run (exit status {code}); install it, or correct `build`"
+        ),
+        _ => bail!("plugin {name}: `{command}` failed ({status})"),
     }
-    Ok(())
 }
 
 /// Starts the build of one guest.
 pub fn start(command: &str, folder: &Path) -> Result<Child> {
+    spawn(&mut prepare(command, folder)?)
+}
+
+/// A build command as it is to be run, but for its outputs.
+pub fn prepare(command: &str, folder: &Path) -> Result<Command> {
     ensure_target(folder)?;
     let mut shell = Command::new("sh");
     shell.args(["-c", command]).current_dir(folder).stdin(Stdio::null());
@@ -56,7 +80,15 @@ pub fn start(command: &str, folder: &Path) -> Result<Child> {
             shell.env_remove(name);
         }
     }
-    shell.spawn().with_context(|| format!("`{command}` cannot be started in {}", folder.display()))
+    Ok(shell)
+}
+
+/// Starts what was prepared.
+pub fn spawn(shell: &mut Command) -> Result<Child> {
+    shell.spawn().with_context(|| {
+        let folder = shell.get_current_dir().unwrap_or(Path::new(".")).display();
+        format!("the shell for a build cannot be started in {folder}")
+    })
 }
 
 /// Sees to it, once in the process, that the guests' target is installed.

@@ -1,157 +1,321 @@
 //! `switchboard dev`: builds, serves, and builds again what changes.
 //!
-//! Sources are watched; a change runs the plugin's build command, whose output is shown as its tools print it, and the new
+//! Sources are watched; a change runs the plugin's build command, a newer one cancels it and runs it anew, and the new
 //! component takes over in the open connections. A build that fails changes nothing. Each event runs on a fresh instance,
 //! so that a plugin which keeps state in statics is found out while it is written.
+//! Invariant: at most one build of a plugin runs, and none outlives this command's end.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
+mod job;
+mod report;
+mod sources;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use notify::{EventKind, RecursiveMode, Watcher as _};
+use anyhow::{Context, Result, anyhow};
 
-use super::{build, serve};
-use crate::app::{App, Options};
-use crate::config::Config;
+use super::{build, compile, serve};
+use crate::app::{self, App, Options};
+use crate::config::{Config, PluginConfig};
 use crate::engine::Reuse;
+use crate::engine::registry::Reload;
+use crate::engine::watcher::{Change, Watcher};
+use job::{Ended, Job, Show};
+pub use report::has_colors;
+use report::{Report, Times};
+use sources::Sources;
 
-/// Editors write a file in several steps; a build waits until there was quiet for so long.
-const QUIET: Duration = Duration::from_millis(100);
+/// What is logged by default. A reload is one line of the report, with more in it than the log has.
+pub const LOG: &str = "info,switchboard::engine::registry=warn";
+/// Editors write a file in several steps; a build waits until there was quiet for so long. Short, since a build that
+/// began too early is cancelled.
+const QUIET: Duration = Duration::from_millis(50);
+/// After so long a build is said to run still.
+const SLOW: Duration = Duration::from_secs(5);
+/// How often what is not an event is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
-/// Something that a plugin is built from: the plugin's name, and the real path, which is the one that events carry.
-type Source = (String, PathBuf);
+/// All that can happen while sources are edited.
+enum Happening {
+    /// Something happened to this path.
+    Source(PathBuf),
+    /// The same, of a component's file.
+    Component(PathBuf, Change),
+    /// The build of this plugin ended.
+    Built(String, Ended),
+    /// It is time to stop, or no signal can be waited for.
+    Stop(Result<()>),
+}
+
+/// What changed and was not built yet.
+#[derive(Default)]
+struct Edit {
+    files: BTreeSet<String>,
+    /// None for a first build, which waits for nothing.
+    last: Option<Instant>,
+}
+
+struct Session<'a> {
+    config: &'a Config,
+    sources: Sources,
+    sender: Sender<Happening>,
+    pending: BTreeMap<String, Edit>,
+    running: BTreeMap<String, (Job, Stamp)>,
+    hinted: BTreeSet<String>,
+    /// The component as the last build left it, whether that worked or not.
+    left: BTreeMap<String, Stamp>,
+    report: Report,
+    /// None until everything was built once.
+    server: Option<(App, Option<Watcher>)>,
+}
+
+/// What tells whether a build wrote its component.
+type Stamp = Option<(std::time::SystemTime, u64)>;
 
 /// Builds, serves and watches until it is told to stop.
 pub fn run(config: &Config) -> Result<()> {
-    let sources = sources(config)?;
-    let (sender, changes) = channel();
-    // Before the first build, so that no edit falls between what is built and what is watched.
-    let _watcher = watch(&sources, sender).context("the sources cannot be watched")?;
-    build_all(config, &sources, &changes)?;
-    let options = Options { reuse: Reuse::Never, ..Options::default() };
-    let mut app = App::start(config, &options)?;
-    serve::announce(&app);
-    std::thread::spawn({
-        let config = config.clone();
-        move || rebuild(&config, &sources, &changes)
-    });
-    serve::wait_for_signal()?;
-    app.stop();
-    Ok(())
-}
-
-/// The first build of everything. Where it fails and an edit can mend it, the next edit is waited for.
-fn build_all(config: &Config, sources: &[Source], changes: &Receiver<PathBuf>) -> Result<()> {
-    while let Err(error) = build::all(config) {
-        if sources.is_empty() {
-            return Err(error);
-        }
-        tracing::error!("{error:#}; waiting for a change of its source");
-        while changes.recv().is_ok_and(|path| affected(sources, &path).is_empty()) {}
-        while changes.recv_timeout(QUIET).is_ok() {}
+    let sources = Sources::new(config)?;
+    let (sender, happenings) = channel();
+    let edits = sender.clone();
+    // Nobody listens once the server stops. Before the first build, so that no edit falls between what is built and what
+    // is watched.
+    let watched = sources.watch(config, move |path| drop(edits.send(Happening::Source(path))));
+    let _watcher = watched.context("the sources cannot be watched")?;
+    let stop = sender.clone();
+    std::thread::spawn(move || stop.send(Happening::Stop(serve::wait_for_signal())));
+    let built = config.plugins.iter().filter(|(_, plugin)| plugin.build.is_some());
+    let pending = built.map(|(name, _)| (name.clone(), Edit::default())).collect();
+    build::note_if_nothing(config);
+    let (running, hinted, left, server) = Default::default();
+    let report = Report::new();
+    let mut session = Session { config, sources, sender, pending, running, hinted, left, report, server };
+    session.go_on(&happenings)?;
+    // Builds first, so that none is left where the server takes long.
+    session.running.clear();
+    if let Some((mut app, watcher)) = session.server {
+        drop(watcher);
+        app.stop();
     }
     Ok(())
 }
 
-fn sources(config: &Config) -> Result<Vec<Source>> {
-    let built = config.plugins.iter().filter(|(_, plugin)| plugin.build.is_some());
-    let named = built.flat_map(|(name, plugin)| plugin.watch.iter().map(move |path| (name, path)));
-    named
-        .map(|(name, path)| match path.canonicalize() {
-            Ok(real) => Ok((name.clone(), real)),
-            Err(error) => bail!("plugin {name}: `watch` names {}, which cannot be watched: {error}", path.display()),
-        })
-        .collect()
-}
+impl Session<'_> {
+    fn go_on(&mut self, happenings: &Receiver<Happening>) -> Result<()> {
+        loop {
+            self.begin_builds()?;
+            if self.server.is_none()
+                && self.pending.is_empty()
+                && self.running.is_empty()
+                && !self.report.is_any_broken()
+            {
+                self.serve()?;
+            }
+            match happenings.recv_timeout(self.wait()) {
+                Ok(Happening::Source(path)) => self.edited(&path),
+                Ok(Happening::Component(path, Change::Complete)) => self.replaced(&path),
+                Ok(Happening::Component(path, change)) => app::report_presence(&path, change),
+                Ok(Happening::Built(plugin, ended)) => self.built(&plugin, &ended)?,
+                Ok(Happening::Stop(outcome)) => return outcome,
+                Err(RecvTimeoutError::Timeout) => self.hint(),
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
 
-fn watch(sources: &[Source], changes: Sender<PathBuf>) -> notify::Result<notify::RecommendedWatcher> {
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let Ok(event) = event else { return };
-        if matches!(event.kind, EventKind::Access(_)) {
+    /// How long there is nothing to do by itself.
+    fn wait(&self) -> Duration {
+        let waiting = self.pending.iter().filter(|(name, _)| !self.running.contains_key(*name));
+        let since = waiting.filter_map(|(_, edit)| edit.last).min();
+        since.map_or(LOOK, |last| (last + QUIET).saturating_duration_since(Instant::now()))
+    }
+
+    /// Starts what was edited and is quiet. First builds come one after the other, since they are shown as they run.
+    fn begin_builds(&mut self) -> Result<()> {
+        let quiet = |edit: &Edit| edit.last.is_none_or(|last| last.elapsed() >= QUIET);
+        let ready = self.pending.iter().filter(|(name, edit)| quiet(edit) && !self.running.contains_key(*name));
+        let ready: Vec<_> = ready.map(|(name, _)| name.clone()).collect();
+        for name in ready {
+            if self.report.show() == Show::Live && !self.running.is_empty() {
+                break;
+            }
+            self.begin(&name)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, name: &str) -> Result<()> {
+        let edit = self.pending.remove(name).unwrap_or_default();
+        let Some((plugin, command)) = self.plugin(name) else { return Ok(()) };
+        let (sender, owner) = (self.sender.clone(), name.to_owned());
+        // Nobody listens once the server stops.
+        let ended = move |ended| drop(sender.send(Happening::Built(owner, ended)));
+        let stamp = stamp(&plugin.path);
+        let shell = build::prepare(command, &self.config.folder)?;
+        let job = Job::start(shell, edit.files, self.report.show(), ended)?;
+        self.running.insert(name.to_owned(), (job, stamp));
+        Ok(())
+    }
+
+    fn plugin(&self, name: &str) -> Option<(&PluginConfig, &str)> {
+        let plugin = self.config.plugins.get(name)?;
+        Some((plugin, plugin.build.as_deref()?))
+    }
+
+    /// Notes an edit; what is built from the state before it is cancelled, and its files count for the next build.
+    fn edited(&mut self, path: &Path) {
+        for (name, file) in self.sources.edited(path) {
+            let edit = self.pending.entry(name.clone()).or_default();
+            edit.last = Some(Instant::now());
+            edit.files.insert(file);
+            if let Some((job, _)) = self.running.get_mut(&name) {
+                edit.files.append(&mut job.files);
+                job.cancel();
+            }
+        }
+    }
+
+    fn built(&mut self, name: &str, ended: &Ended) -> Result<()> {
+        let Some((job, stamp)) = self.running.remove(name) else { return Ok(()) };
+        self.hinted.remove(name);
+        if job.is_cancelled() {
+            return Ok(());
+        }
+        let took = job.started.elapsed();
+        let component = self.plugin(name).map(|(plugin, _)| plugin.path.clone());
+        self.left.insert(name.to_owned(), component.and_then(|path| self::stamp(&path)));
+        match self.outcome(name, ended) {
+            Err(error) => self.failed(name, &ended.output, &error),
+            Ok(()) => {
+                self.report.built(name, &ended.output);
+                self.reload(name, &job.files, (took, stamp));
+                Ok(())
+            }
+        }
+    }
+
+    /// What is wrong with a build that ended, if anything is.
+    fn outcome(&self, name: &str, ended: &Ended) -> Result<()> {
+        let Some((plugin, command)) = self.plugin(name) else { return Ok(()) };
+        let status = ended.status.ok_or_else(|| anyhow!("the build of plugin {name} was lost"))?;
+        build::check_status(name, command, status)?;
+        build::check_made(name, command, plugin)
+    }
+
+    /// Where nothing serves yet and no edit can mend it, that is the end.
+    fn failed(&mut self, name: &str, output: &[u8], error: &anyhow::Error) -> Result<()> {
+        if self.server.is_none() && !self.sources.has(name) {
+            return Err(anyhow!("{error:#}"));
+        }
+        let then = if self.server.is_some() { "the old code goes on" } else { "waiting for a change of its source" };
+        self.report.failed(name, output, &format!("{error:#}; {then}"));
+        Ok(())
+    }
+
+    /// Gives a component that was built to the open connections.
+    fn reload(&mut self, name: &str, files: &BTreeSet<String>, (took, stamp_before): (Duration, Stamp)) {
+        let (Some((plugin, _)), Some((app, _))) = (self.plugin(name), &self.server) else { return };
+        let path = plugin.path.display();
+        let why = if stamp(&plugin.path) == stamp_before {
+            format!(
+                "its build succeeded and did not write {path}; if it should have, correct `path`, or what `build` makes"
+            )
+        } else {
+            "the new component is the same as the one that runs".to_owned()
+        };
+        match swap(app, name) {
+            Swap::Done(times) => self.reloaded(name, files, Times { build: Some(took), ..times }),
+            Swap::Unchanged => self.report.unchanged(name, files, &why),
+            Swap::Refused => {}
+        }
+    }
+
+    /// A component's file was replaced. What a build does to it while it runs is not taken, and what it left was taken
+    /// at its end, if it worked.
+    fn replaced(&mut self, path: &Path) {
+        if path == self.config.file {
+            self.reread();
+        }
+        let same = self.config.plugins.iter().filter(|(_, plugin)| plugin.path == path);
+        let names: Vec<_> = same.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let busy = self.running.contains_key(&name) || self.pending.contains_key(&name);
+            let (found, left) = (stamp(path), self.left.get(&name).copied().flatten());
+            let taken = found.is_none() || found == left;
+            let Some((app, _)) = self.server.as_ref().filter(|_| !busy && !taken) else { continue };
+            if let Swap::Done(times) = swap(app, &name) {
+                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                self.reloaded(&name, &BTreeSet::from([file]), times);
+            }
+        }
+    }
+
+    /// The configuration was edited. What is built and watched stays as it was at the start.
+    fn reread(&self) {
+        let Some((app, _)) = &self.server else { return };
+        // What is wrong is in the log.
+        let _reported = app.settings().reread();
+        for name in app.registry().plugins().keys().filter(|name| !self.config.plugins.contains_key(&***name)) {
+            tracing::warn!(plugin = %name, "a new plugin is built and watched once `switchboard dev` is started again");
+        }
+    }
+
+    fn reloaded(&self, name: &str, files: &BTreeSet<String>, times: Times) {
+        let connections = self.server.as_ref().map_or(0, |(app, _)| app.metrics().connections.get());
+        self.report.reloaded(name, files, (times, connections));
+    }
+
+    /// Everything was built once.
+    fn serve(&mut self) -> Result<()> {
+        // Before the files are read, so that no change falls between what is read and what is watched.
+        let watch = app::watch_files(self.config)?;
+        let app = App::start(self.config, &Options { reuse: Reuse::Never, watch: false, ..compile::options()? })?;
+        let sender = self.sender.clone();
+        // Nobody listens once the server stops.
+        let tell = move |path: &Path, change| drop(sender.send(Happening::Component(path.to_owned(), change)));
+        let watcher = watch.map(|watch| watch.tell(tell)).transpose().context("there is no thread for the watcher")?;
+        serve::announce(&app);
+        self.report.serving();
+        self.server = Some((app, watcher));
+        Ok(())
+    }
+
+    /// Whoever waits for a build that hangs is told what is waited for, once.
+    fn hint(&mut self) {
+        if self.report.show() == Show::Live {
             return;
         }
-        for path in event.paths {
-            // Nobody listens once the server stops.
-            let _ = changes.send(path);
-        }
-    })?;
-    let (folders, files): (Vec<_>, Vec<_>) = sources.iter().map(|(_, path)| path).partition(|path| path.is_dir());
-    // A file through its folder, since one that is saved by rename would be lost. First, so that a folder which is a
-    // source itself ends up watched with all that is below it.
-    for folder in files.iter().filter_map(|file| file.parent()) {
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    }
-    for folder in folders {
-        watcher.watch(folder, RecursiveMode::Recursive)?;
-    }
-    Ok(watcher)
-}
-
-/// Builds what changed, one plugin at a time, for as long as changes come. The server itself notices the new component.
-fn rebuild(config: &Config, sources: &[Source], changes: &Receiver<PathBuf>) {
-    let mut pending = BTreeSet::new();
-    loop {
-        let wait = if pending.is_empty() { Duration::MAX } else { QUIET };
-        match changes.recv_timeout(wait) {
-            Ok(path) => pending.extend(affected(sources, &path)),
-            Err(RecvTimeoutError::Timeout) => {
-                std::mem::take(&mut pending).iter().for_each(|name| build_one(config, name))
+        for (name, (job, _)) in &self.running {
+            let took = job.started.elapsed();
+            let command = self.config.plugins.get(name).and_then(|plugin| plugin.build.as_deref());
+            if took >= SLOW && self.hinted.insert(name.clone()) {
+                self.report.still_builds(name, command.unwrap_or_default(), took);
             }
-            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
-/// The plugins that a changed file belongs to.
-fn affected(sources: &[Source], path: &Path) -> Vec<String> {
-    let belongs = |source: &Path| path.strip_prefix(source).is_ok_and(|below| !below.iter().any(is_no_source));
-    sources.iter().filter(|(_, source)| belongs(source)).map(|(name, _)| name.clone()).collect()
+/// What reading a component again did.
+enum Swap {
+    Done(Times),
+    Unchanged,
+    /// The log says why.
+    Refused,
 }
 
-/// What editors and builds leave among sources. A build that was started by what a build wrote would never end.
-fn is_no_source(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    name.starts_with(['.', '#']) || name.ends_with('~') || ["4913", "target", "node_modules"].contains(&name.as_ref())
-}
-
-fn build_one(config: &Config, name: &str) {
-    let Some(plugin) = config.plugins.get(name) else { return };
-    tracing::info!(plugin = name, "its source changed: building");
-    if let Err(error) = build::plugin(name, plugin, &config.folder) {
-        tracing::error!("{error:#}; the old code goes on");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn changed(source: &str, path: &str) -> bool {
-        !affected(&[("chat".to_owned(), PathBuf::from(source))], Path::new(path)).is_empty()
-    }
-
-    #[test]
-    fn a_file_below_a_source_or_the_source_itself_is_a_change() {
-        assert!(changed("/chat/src", "/chat/src/room/seat.rs"));
-        assert!(changed("/chat/Cargo.toml", "/chat/Cargo.toml"));
-        assert!(!changed("/chat/src", "/chat/README.md"));
-        assert!(!changed("/chat/src", "/chat/srcs/lib.rs"));
-    }
-
-    #[test]
-    fn what_editors_and_builds_leave_is_no_change() {
-        let left =
-            [".lib.rs.swp", "lib.rs~", "#lib.rs#", "4913", "target/x.d", ".git/index", "node_modules/ws/index.js"];
-        for path in left {
-            assert!(!changed("/chat", &format!("/chat/{path}")), "{path}");
+fn swap(app: &App, name: &str) -> Swap {
+    let start = Instant::now();
+    match app.reload(name) {
+        Some(Ok(Reload::Swapped { took: compile, .. })) => {
+            Swap::Done(Times { build: None, compile, swap: start.elapsed().saturating_sub(compile) })
         }
+        Some(Ok(Reload::Unchanged)) => Swap::Unchanged,
+        Some(Err(_)) | None => Swap::Refused,
     }
+}
 
-    #[test]
-    fn a_source_below_such_a_folder_is_watched_where_it_is_named() {
-        assert!(changed("/home/ann/.work/target/chat", "/home/ann/.work/target/chat/lib.rs"));
-    }
+fn stamp(file: &Path) -> Stamp {
+    let found = std::fs::metadata(file).ok()?;
+    Some((found.modified().ok()?, found.len()))
 }

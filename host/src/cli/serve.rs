@@ -9,13 +9,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::compile;
+use crate::app::App;
 use crate::app::settings::Settings;
-use crate::app::{App, Options};
 use crate::config::Config;
 
 /// Serves with what the configuration says.
 pub fn run(config: &Config) -> Result<()> {
-    let mut app = App::start(config, &Options::default())?;
+    let mut app = App::start(config, &compile::options()?)?;
     reread_at_hangup(app.settings())?;
     announce(&app);
     wait_for_signal()?;

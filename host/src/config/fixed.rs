@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::WatchConfig;
 use crate::limits::Limits;
 
 /// Keys of `[server]` and `[server.limits]` with their values.
@@ -13,11 +14,12 @@ use crate::limits::Limits;
 pub struct Fixed(Vec<(&'static str, String)>);
 
 impl Fixed {
-    /// The address and the threads, the state folder and the control socket, where the store lies, and the fixed limits.
+    /// The address and the threads, the state folder and the control socket, how files
+    /// are watched, where the store lies, and the fixed limits.
     pub fn new(
         (listen, workers): (SocketAddr, Option<usize>),
         [state, control]: [&Path; 2],
-        store: String,
+        (watch, on_disk): (WatchConfig, bool),
         limits: &Limits,
     ) -> Self {
         let server = [
@@ -25,7 +27,8 @@ impl Fixed {
             ("workers", format!("{workers:?}")),
             ("state", state.display().to_string()),
             ("control", control.display().to_string()),
-            ("store", store),
+            ("watch", format!("{watch:?}")),
+            ("store", on_disk.to_string()),
         ];
         let limits = limits.fixed().into_iter().map(|(key, value)| (key, value.to_string()));
         Self(server.into_iter().chain(limits).collect())

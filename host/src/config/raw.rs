@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ForwardedHeader, RemovedRoutes, SlowPolicy};
+use super::{ForwardedHeader, MismatchPolicy, RemovedRoutes, SlowPolicy};
 use crate::limits::Limits;
 
 /// A text with its place in the file.
@@ -38,6 +38,8 @@ pub struct Server {
     pub state: Option<String>,
     pub control: Option<String>,
     pub store: Option<Text>,
+    pub watch: Option<Text>,
+    pub poll_ms: Option<Spanned<u64>>,
     pub trusted_proxies: Vec<Text>,
     pub forwarded: Option<Spanned<ForwardedHeader>>,
     pub proxy_protocol: Option<Spanned<bool>>,
@@ -47,7 +49,7 @@ pub struct Server {
 
 /// `[plugins.NAME]`
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Plugin {
     pub path: Text,
     pub build: Option<String>,
@@ -57,6 +59,8 @@ pub struct Plugin {
     pub canary: Option<Spanned<u8>>,
     #[serde(rename = "canary-ms")]
     pub canary_ms: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub on_state_mismatch: MismatchPolicy,
     #[serde(default)]
     pub config: BTreeMap<String, Spanned<toml::Value>>,
 }

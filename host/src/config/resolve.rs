@@ -13,9 +13,10 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::raw::{self, Text};
+use super::watch::WatchError;
 use super::{
     CapacityConfig, Config, Fixed, PluginConfig, Problem, ProxiesConfig, RoomConfig, RouteConfig, StaticConfig,
-    WhenFull, line_of, parse_network, rooms,
+    WatchConfig, WhenFull, line_of, parse_network, rooms,
 };
 use crate::handshake::RouteNames;
 use crate::id::MAX_WORKERS;
@@ -77,6 +78,7 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     let rooms = resolver.rooms(&raw.room);
     let (listen, workers, limits) = resolver.server(&server);
     let proxies = resolver.proxies(&server);
+    let watch = resolver.watch(&server);
     let state = resolver.folder.join(server.state.as_deref().unwrap_or(STATE));
     let control =
         server.control.as_deref().map_or_else(|| state.join(CONTROL), |control| resolver.folder.join(control));
@@ -85,7 +87,7 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     if !problems.is_empty() {
         return Err(problems);
     }
-    let fixed = Fixed::new((listen, workers), [&state, &control], store.is_some().to_string(), &limits);
+    let fixed = Fixed::new((listen, workers), [&state, &control], (watch, store.is_some()), &limits);
     let (file, removed_routes) = (file.to_owned(), server.removed_routes);
     Ok(Config {
         file,
@@ -94,6 +96,7 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
         workers,
         state,
         control,
+        watch,
         store,
         proxies,
         limits,
@@ -148,6 +151,17 @@ impl Resolver<'_> {
         }
     }
 
+    fn watch(&mut self, server: &raw::Server) -> WatchConfig {
+        let (watch, poll_ms) = (server.watch.as_ref(), server.poll_ms.as_ref());
+        let read = WatchConfig::read(watch.map(|at| at.as_ref().as_str()), poll_ms.map(|at| *at.as_ref()));
+        match (&read, watch, poll_ms) {
+            (Err(WatchError::Way(wrong)), Some(at), _) => self.problem(at, "watch", wrong),
+            (Err(WatchError::Interval(wrong)), _, Some(at)) => self.problem(at, "poll-ms", wrong),
+            _ => {}
+        }
+        read.unwrap_or_default()
+    }
+
     fn listen(&mut self, listen: Option<&Text>) -> SocketAddr {
         let text = listen.map_or(LISTEN, |listen| listen.as_ref());
         if let Some(address) = parse_address(text) {
@@ -191,8 +205,9 @@ impl Resolver<'_> {
             let config = plugin.config.iter().map(|(key, value)| (key.clone(), self.scalar(key, value))).collect();
             let files = plugin.files.map(|files| self.folder(&files, "files"));
             let (canary, canary_time) = self.canary(plugin.canary.as_ref(), plugin.canary_ms.as_ref());
-            let build = plugin.build;
-            self.plugins.insert(name, PluginConfig { path, build, watch, files, config, canary, canary_time });
+            let (build, on_state_mismatch) = (plugin.build, plugin.on_state_mismatch);
+            let plugin = PluginConfig { path, build, watch, files, on_state_mismatch, config, canary, canary_time };
+            self.plugins.insert(name, plugin);
         }
     }
 

@@ -22,6 +22,7 @@ wasmtime::component::bindgen!({
             export switchboard:ws/room-events@0.1.0;
             export switchboard:ws/fault-events@0.1.0;
             export switchboard:ws/service@0.1.0;
+            export switchboard:ws/migration@0.1.0;
         }
     ",
     world: "switchboard:host/all",

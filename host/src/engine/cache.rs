@@ -6,10 +6,14 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::component::Component;
+
+/// The extension of a file that is being written.
+const UNFINISHED: &str = "unfinished";
 
 /// A folder of compiled components.
 pub struct Cache {
@@ -18,11 +22,10 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache in this folder, which is made with its first file.
+    /// The cache in this folder, which is made with its first file. What an earlier server left unfinished there goes.
     pub fn new(folder: PathBuf, engine: &wasmtime::Engine) -> Self {
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        Self { folder, engine: hasher.finish() }
+        sweep(&folder);
+        Self { folder, engine: fingerprint(engine) }
     }
 
     /// The compiled component, if it is here and this engine can load it.
@@ -31,15 +34,14 @@ impl Cache {
         path.is_file().then(|| deserialize(engine, &path)).flatten()
     }
 
-    /// Keeps a compiled component. A cache that cannot be written costs time and nothing else.
-    pub fn store(&self, hash: &str, component: &Component) {
-        let stored = component
-            .serialize()
-            .map_err(|error| error.to_string())
-            .and_then(|code| write_private(&self.path(hash), &code).map_err(|error| error.to_string()));
-        if let Err(error) = stored {
+    /// Keeps compiled code and loads it from there, so that its pages are the file's. A cache that cannot be written costs
+    /// memory, and time at the next start.
+    pub fn adopt(&self, engine: &wasmtime::Engine, hash: &str, code: &[u8]) -> Option<Component> {
+        if let Err(error) = write_private(&self.path(hash), code) {
             tracing::warn!(folder = %self.folder.display(), "compiled code could not be cached: {error}");
+            return trust(engine, code);
         }
+        self.load(engine, hash)
     }
 
     fn path(&self, hash: &str) -> PathBuf {
@@ -47,21 +49,111 @@ impl Cache {
     }
 }
 
-/// Writes a file whole or not at all, in folders that only this user may enter.
+/// What code of one engine runs on another: settings, version and target, the same in each process of this binary.
+pub fn fingerprint(engine: &wasmtime::Engine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Writes a file whole or not at all, also where the machine stops meanwhile, in folders that only this user may enter.
 pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     static WRITTEN: AtomicU64 = AtomicU64::new(0);
     let writing = WRITTEN.fetch_add(1, Ordering::Relaxed);
-    let unfinished = path.with_extension(format!("{}-{writing}.unfinished", std::process::id()));
-    fs::write(&unfinished, content)?;
-    fs::rename(&unfinished, path)
+    let unfinished = path.with_extension(format!("{}-{writing}.{UNFINISHED}", std::process::id()));
+    let written = write_through(&unfinished, content).and_then(|()| fs::rename(&unfinished, path));
+    if written.is_err() {
+        // What a full disk took of it would only make that worse.
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
+}
+
+/// On the disk before it gets its name: a name with half a file behind it would be trusted.
+fn write_through(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Removes what servers that were killed left half written.
+fn sweep(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for left in entries.filter(|path| path.extension().is_some_and(|extension| extension == UNFINISHED)) {
+        // What stays behind wastes space and nothing else.
+        let _ = fs::remove_file(left);
+    }
+}
+
+/// Loads compiled code that is in memory.
+#[allow(unsafe_code, reason = "loading compiled code trusts its bytes; they are our own")]
+pub(super) fn trust(engine: &wasmtime::Engine, code: &[u8]) -> Option<Component> {
+    // SAFETY: the code was made by this process, or by the compiling process and came whole.
+    let loaded = unsafe { Component::deserialize(engine, code) };
+    loaded.inspect_err(|error| tracing::warn!("compiled code is not usable: {error}")).ok()
 }
 
 #[allow(unsafe_code, reason = "loading compiled code trusts its bytes; they are our own")]
 fn deserialize(engine: &wasmtime::Engine, path: &Path) -> Option<Component> {
-    // SAFETY: the file lies in a folder that only this user may write, under a name that only `store` gives.
+    // SAFETY: the file lies in a folder that only this user may write, under a name that only `adopt` gives.
     let loaded = unsafe { Component::deserialize_file(engine, path) };
     loaded.inspect_err(|error| tracing::warn!(file = %path.display(), "cached code is not usable: {error}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest component.
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn compiled() -> (wasmtime::Engine, Vec<u8>) {
+        let engine = wasmtime::Engine::default();
+        let code = engine.precompile_component(COMPONENT).expect("it is valid");
+        (engine, code)
+    }
+
+    fn files(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).expect("it was made").flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn what_was_adopted_is_there_for_the_same_content_and_engine_only() {
+        let (folder, (engine, code)) = (tempfile::tempdir().expect("a temporary folder"), compiled());
+        let cache = Cache::new(folder.path().join("cache"), &engine);
+        assert!(cache.load(&engine, "one").is_none());
+        assert!(cache.adopt(&engine, "one", &code).is_some());
+        assert!(cache.load(&engine, "one").is_some() && cache.load(&engine, "two").is_none());
+        let mut settings = wasmtime::Config::new();
+        let other = wasmtime::Engine::new(settings.epoch_interruption(true)).expect("the settings fit");
+        assert!(Cache::new(folder.path().join("cache"), &other).load(&other, "one").is_none());
+        assert_eq!(files(&folder.path().join("cache")).len(), 1, "nothing else is left");
+    }
+
+    /// A server that is killed while it writes leaves the file without its name: whole or not, nobody takes it.
+    #[test]
+    fn what_a_killed_server_left_is_not_taken_and_removed() {
+        let (folder, (engine, code)) = (tempfile::tempdir().expect("a temporary folder"), compiled());
+        let cache = Cache::new(folder.path().to_owned(), &engine);
+        for (number, length) in [0, 1, code.len() / 2, code.len()].into_iter().enumerate() {
+            let left = cache.path("one").with_extension(format!("9-{number}.{UNFINISHED}"));
+            fs::write(left, &code[..length]).expect("it can be written");
+        }
+        assert!(cache.load(&engine, "one").is_none());
+        let next = Cache::new(folder.path().to_owned(), &engine);
+        assert!(files(folder.path()).is_empty());
+        assert!(next.adopt(&engine, "one", &code).is_some());
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_costs_no_more_than_the_cache() {
+        let (folder, (engine, code)) = (tempfile::tempdir().expect("a temporary folder"), compiled());
+        let blocked = folder.path().join("cache");
+        fs::write(&blocked, "a file where the folder should be").expect("it can be written");
+        assert!(Cache::new(blocked, &engine).adopt(&engine, "one", &code).is_some());
+    }
 }

@@ -7,20 +7,21 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::Component;
 
-use super::cache::Cache;
+use super::cache::{self, Cache};
+use super::compiler::CompileError;
+use super::compiler::child::ChildError;
 use super::generation::{Generation, Grants, Identity};
 use super::instance::Instance;
 use super::{CONTRACT, Engine};
+use crate::config::MismatchPolicy;
 use crate::event::Interface;
-
-/// Interfaces that are in the contract and not carried out yet, imports and exports.
-const UNSUPPORTED: [&str; 1] = ["migration"];
 
 /// Where a plugin comes from and where it is used.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct Source {
     pub config: BTreeMap<String, String>,
     /// The folder that the guest may read.
     pub files: Option<PathBuf>,
+    /// What becomes of a connection whose state does not fit.
+    pub on_state_mismatch: MismatchPolicy,
     /// Whether a route has it as its handler.
     pub handler: bool,
     /// Whether a chain has it as middleware.
@@ -55,6 +58,9 @@ pub enum LoadError {
     /// It cannot be read.
     #[error("plugin {0}: {1} cannot be read: {2}")]
     Unreadable(Arc<str>, String, io::Error),
+    /// It was written to while it was read.
+    #[error("plugin {0}: {1} is being written; it is read again once it is quiet, or by the next command")]
+    Changing(Arc<str>, String),
     /// It is over the limit.
     #[error("plugin {0}: {1} has {2} bytes, the limit `plugin-bytes` is {3}")]
     TooLarge(Arc<str>, String, u64, usize),
@@ -69,6 +75,12 @@ pub enum LoadError {
     /// It does not compile.
     #[error("plugin {0}: {1} does not compile, it may be damaged or incomplete: {2}")]
     Invalid(Arc<str>, String, String),
+    /// Compiling it passed a limit, or the process that compiles failed.
+    #[error("plugin {0}: {1} was not compiled: {2}")]
+    Compiler(Arc<str>, String, ChildError),
+    /// Its compiled code does not load.
+    #[error("plugin {0}: the compiled code of {1} cannot be loaded; the log says why")]
+    Code(Arc<str>, String),
     /// It was built against another version of the contract.
     #[error("plugin {0}: {1} uses {2}, which this host does not have; rebuild it against switchboard:ws@{CONTRACT}")]
     Version(Arc<str>, String, String),
@@ -119,7 +131,20 @@ pub fn read(source: &Source, limit: usize) -> Result<Candidate, LoadError> {
     if metadata.len() > limit as u64 {
         return Err(LoadError::TooLarge(name, file, metadata.len(), limit));
     }
-    fs::read(&source.path).map(Candidate::from).map_err(|error| LoadError::Unreadable(name, file, error))
+    let bytes = match fs::read(&source.path) {
+        Ok(bytes) => bytes,
+        Err(error) => return Err(LoadError::Unreadable(name, file, error)),
+    };
+    let is_same = |now: &fs::Metadata| stamp(now) == stamp(&metadata) && now.len() == bytes.len() as u64;
+    match fs::metadata(&source.path) {
+        Ok(now) if is_same(&now) => Ok(Candidate::from(bytes)),
+        _ => Err(LoadError::Changing(name, file)),
+    }
+}
+
+/// What differs if a file was written or replaced meanwhile.
+fn stamp(metadata: &fs::Metadata) -> (i64, i64, u64) {
+    (metadata.mtime(), metadata.mtime_nsec(), metadata.ino())
 }
 
 /// Makes a generation of a component, or says why that cannot be.
@@ -137,8 +162,7 @@ pub fn load(
     let config = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let grants = Arc::new(Grants { config, files: source.files.clone() });
     let identity = Identity { plugin: source.name.clone(), generation: number };
-    let unsupported = unsupported(engine, &component);
-    let generation = Generation::new(identity, candidate.hash.clone(), (pre, grants), unsupported);
+    let generation = Generation::new(identity, candidate.hash.clone(), (pre, grants));
     check_role(source, &generation)?;
     try_out(engine, source, generation)
 }
@@ -154,13 +178,27 @@ fn component(
     if let Some(cached) = cache.and_then(|cache| cache.load(&engine.engine, hash)) {
         return Ok(cached);
     }
-    let compiled = Component::from_binary(&engine.engine, bytes).map_err(|error| {
-        LoadError::Invalid(source.name.clone(), shown(&source.path), error.root_cause().to_string())
-    })?;
-    if let Some(cache) = cache {
-        cache.store(hash, &compiled);
-    }
-    Ok(compiled)
+    let code = compile(engine, source, bytes)?;
+    let component = match cache {
+        Some(cache) => cache.adopt(&engine.engine, hash, &code),
+        None => cache::trust(&engine.engine, &code),
+    };
+    component.ok_or_else(|| LoadError::Code(source.name.clone(), shown(&source.path)))
+}
+
+/// Compiled code, or a sentence on why there is none.
+fn compile(engine: &Engine, source: &Source, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let (limits, metrics) = (engine.abilities.limits(), &engine.abilities.metrics);
+    let (name, file) = (source.name.clone(), shown(&source.path));
+    engine.compiler.compile(&engine.engine, &limits, bytes).map_err(|error| match error {
+        CompileError::Invalid(reason) => LoadError::Invalid(name, file, reason),
+        CompileError::Child(error) => {
+            if error.is_limit() {
+                metrics.compile_limits.inc();
+            }
+            LoadError::Compiler(name, file, error)
+        }
+    })
 }
 
 /// The first eight bytes say whether it is WebAssembly, and of which kind (component model, binary format).
@@ -197,12 +235,6 @@ fn interfaces(engine: &Engine, component: &Component) -> Vec<String> {
     imports.chain(exports).collect()
 }
 
-fn unsupported(engine: &Engine, component: &Component) -> Vec<String> {
-    let names = interfaces(engine, component);
-    let ours = names.iter().filter_map(|name| name.strip_prefix("switchboard:ws/")?.split('@').next());
-    ours.filter(|interface| UNSUPPORTED.contains(interface)).map(Into::into).collect()
-}
-
 /// Whether a generation exports what it is used for.
 pub fn check_role(source: &Source, generation: &Generation) -> Result<(), LoadError> {
     let exports = &generation.exports;
@@ -224,17 +256,21 @@ fn try_out(engine: &Arc<Engine>, source: &Source, generation: Generation) -> Res
     let generation = Arc::new(generation);
     let outcome = std::thread::scope(|scope| scope.spawn(|| start_once(engine, &generation)).join());
     let outcome = outcome.unwrap_or_else(|_| Err("the host panicked while it started".into()));
-    outcome.map_err(|reason| LoadError::Start(source.name.clone(), shown(&source.path), reason))?;
-    Ok(Arc::into_inner(generation).expect("the instance that shared it is gone"))
+    let started = outcome.map_err(|reason| LoadError::Start(source.name.clone(), shown(&source.path), reason));
+    let state_version = started?;
+    let mut generation = Arc::into_inner(generation).expect("the instance that shared it is gone");
+    generation.state_version = state_version;
+    Ok(generation)
 }
 
-fn start_once(engine: &Engine, generation: &Arc<Generation>) -> Result<(), String> {
+/// Gives the version of the state that it writes.
+fn start_once(engine: &Engine, generation: &Arc<Generation>) -> Result<u32, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|e| e.to_string())?;
     let activity = engine.ticker.activity();
     activity.begin();
-    let outcome = runtime.block_on(Instance::create(engine, generation));
+    let outcome = runtime.block_on(async { Instance::create(engine, generation).await?.state_version().await });
     activity.end();
-    outcome.map(drop).map_err(|fault| format!("{} {}", fault.message, fault.printed.trim()).trim().to_owned())
+    outcome.map_err(|fault| format!("{} {}", fault.message, fault.printed.trim()).trim().to_owned())
 }
 
 fn shown(path: &Path) -> String {

@@ -13,6 +13,7 @@ use super::guest::Guest;
 use crate::event::{Call, Event, Interface, Joined, Notice, Origin, Reply};
 use crate::handshake::Handshake;
 use crate::message::{CloseFrame, Control, Message};
+use crate::state::versions::Outdated;
 
 /// Which interfaces a component exports, each with its pre-computed indices.
 pub struct Exports {
@@ -28,6 +29,7 @@ pub struct Exports {
     room_events: Option<exports::room_events::GuestIndices>,
     fault_events: Option<exports::fault_events::GuestIndices>,
     service: Option<exports::service::GuestIndices>,
+    migration: Option<exports::migration::GuestIndices>,
 }
 
 impl Exports {
@@ -45,6 +47,7 @@ impl Exports {
             room_events: exports::room_events::GuestIndices::new(pre).ok(),
             fault_events: exports::fault_events::GuestIndices::new(pre).ok(),
             service: exports::service::GuestIndices::new(pre).ok(),
+            migration: exports::migration::GuestIndices::new(pre).ok(),
         };
         let bits = Interface::ALL.into_iter().filter(|interface| found.looks_for(*interface)).map(bit);
         Self { set: bits.fold(0, |set, bit| set | bit), ..found }
@@ -99,6 +102,7 @@ impl Exports {
             room_events: self.room_events.as_ref().map(|found| found.load(&mut store, instance)).transpose()?,
             fault_events: self.fault_events.as_ref().map(|found| found.load(&mut store, instance)).transpose()?,
             service: self.service.as_ref().map(|found| found.load(&mut store, instance)).transpose()?,
+            migration: self.migration.as_ref().map(|found| found.load(&mut store, instance)).transpose()?,
         })
     }
 }
@@ -119,6 +123,7 @@ pub(super) struct Calls {
     room_events: Option<exports::room_events::Guest>,
     fault_events: Option<exports::fault_events::Guest>,
     service: Option<exports::service::Guest>,
+    migration: Option<exports::migration::Guest>,
 }
 
 type Told = wasmtime::Result<Reply>;
@@ -241,5 +246,18 @@ impl Calls {
             Call::Tick => Ok(Reply::Again(guest.call_tick(store).await?)),
             Call::Stop => guest.call_stop(store).await.map(|()| Reply::Done),
         }
+    }
+
+    /// The version of the state that it writes; 0 where it does not say.
+    pub(super) async fn state_version(&self, store: &mut Store<Guest>) -> wasmtime::Result<u32> {
+        let Some(guest) = &self.migration else { return Ok(0) };
+        guest.call_state_version(store).await
+    }
+
+    /// A value of another version as this one has it, or why it does not fit.
+    pub(super) async fn migrate(&self, store: &mut Store<Guest>, value: &Outdated) -> wasmtime::Result<Vec<u8>> {
+        let Some(guest) = &self.migration else { wasmtime::bail!("this build exports no `migration`") };
+        let migrated = guest.call_migrate(store, value.version, &value.key, &value.value).await?;
+        migrated.map_err(|reason| wasmtime::format_err!("{reason}"))
     }
 }

@@ -11,6 +11,7 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use crate::id::ConnectionId;
 use crate::metrics::Metrics;
+use crate::state::Unfit;
 
 /// Why the call ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +24,8 @@ pub enum Cause {
     Memory,
     /// The guest answered something that cannot be done, such as a header with a line break.
     Answer,
+    /// A value of the connection's state does not fit the generation that reads it.
+    State,
     /// No fault of the guest: no room for an instance, or a failure of the host.
     Host,
 }
@@ -34,7 +37,7 @@ impl Cause {
             Self::Trap | Self::Answer => Some("trap"),
             Self::Deadline => Some("deadline"),
             Self::Memory => Some("memory"),
-            Self::Host => None,
+            Self::State | Self::Host => None,
         }
     }
 
@@ -45,6 +48,7 @@ impl Cause {
             Self::Deadline => "deadline",
             Self::Memory => "memory",
             Self::Answer => "answer",
+            Self::State => "state",
             Self::Host => "host",
         }
     }
@@ -67,6 +71,8 @@ pub struct Fault {
     pub printed: String,
     /// Where in the guest, frame by frame.
     pub backtrace: String,
+    /// Which value, for the cause `State`.
+    pub unfit: Option<Unfit>,
 }
 
 impl Fault {
@@ -95,10 +101,28 @@ impl Fault {
         );
     }
 
+    /// Counts a value that did not fit and was removed, so that the event can be run again without it.
+    pub fn report_reset(&self, connection: ConnectionId, metrics: &Metrics) {
+        self.count(metrics);
+        let (plugin, generation) = (&*self.plugin, self.generation);
+        tracing::debug!(plugin, generation, connection = %connection, "the state starts empty: {}", self.message);
+    }
+
+    /// Writes that the guest is not told of the end of a connection, since the state does not fit. It is not counted: where
+    /// that closed the connection, it was counted then.
+    pub fn report_untold(&self, connection: ConnectionId) {
+        let (plugin, generation) = (&*self.plugin, self.generation);
+        tracing::warn!(plugin, generation, connection = %connection, "not told of the end: {}", self.message);
+    }
+
     fn count(&self, metrics: &Metrics) {
         match self.cause {
             Cause::Host => {
                 metrics.faults_host.inc();
+                return;
+            }
+            Cause::State => {
+                metrics.state_mismatches.inc();
                 return;
             }
             Cause::Deadline => metrics.faults_deadline.inc(),

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_config::WasiConfigVariables;
@@ -38,20 +39,23 @@ pub struct Generation {
     pub hash: String,
     /// What it exports.
     pub exports: Exports,
-    /// Interfaces that it imports and that this host answers with "unsupported".
-    pub unsupported: Vec<String>,
+    /// The version of the state that it writes (WIT `migration.state-version`).
+    pub state_version: u32,
     pub(super) pre: InstancePre<Guest>,
     pub(super) grants: Arc<Grants>,
+    /// Whether the log says already that it went back to values from before a migration.
+    told_of_roll_back: AtomicBool,
 }
 
 impl Generation {
-    pub(super) fn new(
-        identity: Identity,
-        hash: String,
-        (pre, grants): (InstancePre<Guest>, Arc<Grants>),
-        unsupported: Vec<String>,
-    ) -> Self {
+    pub(super) fn new(identity: Identity, hash: String, (pre, grants): (InstancePre<Guest>, Arc<Grants>)) -> Self {
         let exports = Exports::find(&pre);
-        Self { identity: Arc::new(identity), hash, exports, unsupported, pre, grants }
+        let (identity, told_of_roll_back) = (Arc::new(identity), AtomicBool::new(false));
+        Self { identity, hash, exports, state_version: 0, pre, grants, told_of_roll_back }
+    }
+
+    /// True for whoever is first to say in the log that this generation was gone back to.
+    pub(super) fn tells_of_roll_back(&self) -> bool {
+        !self.told_of_roll_back.swap(true, Ordering::Relaxed)
     }
 }

@@ -41,6 +41,8 @@ pub struct Guest {
     ticks: u64,
     /// Why the present event has to end, where the host ended it.
     pub(super) cause: Option<Cause>,
+    /// The key of the value that is being migrated, and whether the present event ended for it.
+    pub(super) migrating: Option<Box<str>>,
 }
 
 impl Guest {
@@ -61,6 +63,7 @@ impl Guest {
             log: LogQuota::default(),
             ticks: 0,
             cause: None,
+            migrating: None,
         }
     }
 
@@ -69,6 +72,7 @@ impl Guest {
         self.transaction = transaction;
         self.ticks = 0;
         self.cause = None;
+        self.migrating = None;
         self.memory.refused = false;
     }
 

@@ -1,7 +1,6 @@
 //! Host calls: what a guest may ask for, put into the transaction of its event.
 //!
-//! A thin layer: the bounds are the transaction's, the rooms are the hub's. Interfaces that this version does not carry
-//! out yet answer "unsupported", so that a component which imports them still loads.
+//! A thin layer: the bounds are the transaction's, the rooms are the hub's.
 //! Invariant: no host call waits, and none has an effect beyond its transaction and the log.
 
 use std::time::Duration;

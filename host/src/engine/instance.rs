@@ -16,7 +16,7 @@ use super::exports::Calls;
 use super::fault::{Cause, Fault};
 use super::generation::Generation;
 use super::guest::Guest;
-use super::{Abilities, CONTRACT, Engine};
+use super::{Abilities, CONTRACT, Engine, migration};
 use crate::clock::Clock;
 use crate::event::{Event, Reply};
 use crate::transaction::Transaction;
@@ -70,15 +70,21 @@ impl Instance {
     }
 
     /// Tells the guest an event. The transaction comes back whatever happened.
-    pub async fn call(&mut self, transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
+    pub async fn call(&mut self, mut transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
         let name = event.name();
         let abilities = self.store.data().abilities.clone();
-        self.begin(transaction, &abilities);
-        let outcome = within(&abilities, pin!(self.calls.tell(&mut self.store, event))).await;
-        let outcome = outcome.unwrap_or_else(|| {
-            self.store.data_mut().cause = Some(Cause::Deadline);
-            Err(wasmtime::format_err!("it took more than {} ms of wall time", abilities.limits().event_wall_ms))
-        });
+        let outdated = transaction.read_as(self.generation.state_version);
+        self.begin(Some(transaction), &abilities);
+        let outcome = {
+            let told = async {
+                if outdated {
+                    Box::pin(migration::carry_over(&self.calls, &mut self.store, &self.generation)).await?;
+                }
+                self.calls.tell(&mut self.store, event).await
+            };
+            within(&abilities, pin!(told)).await
+        };
+        let outcome = outcome.unwrap_or_else(|| Err(out_of_time(&mut self.store)));
         let reply = match outcome {
             Ok(reply) => Ok(self.finish(reply)),
             Err(error) => Err(fault(&mut self.store, name, &error)),
@@ -87,9 +93,19 @@ impl Instance {
         (transaction.expect("the transaction lies in the store while the event runs"), reply)
     }
 
-    fn begin(&mut self, transaction: Box<Transaction>, abilities: &Abilities) {
+    /// Asks which version of the state it writes, within the budget of an event.
+    pub async fn state_version(&mut self) -> Result<u32, Box<Fault>> {
+        let abilities = self.store.data().abilities.clone();
+        self.begin(None, &abilities);
+        let outcome = within(&abilities, pin!(self.calls.state_version(&mut self.store))).await;
+        let outcome = outcome.unwrap_or_else(|| Err(out_of_time(&mut self.store)));
+        self.poisoned = outcome.is_err();
+        outcome.map_err(|error| fault(&mut self.store, "state-version", &error))
+    }
+
+    fn begin(&mut self, transaction: Option<Box<Transaction>>, abilities: &Abilities) {
         self.poisoned = true;
-        self.store.data_mut().begin(Some(transaction));
+        self.store.data_mut().begin(transaction);
         let limits = abilities.limits();
         self.store.set_hostcall_fuel(limits.message_bytes + limits.effects_bytes + HOSTCALL_SLACK);
         self.store.set_epoch_deadline(1);
@@ -133,6 +149,13 @@ async fn timed<T>(clock: &Clock, limit: Duration, call: Pin<&mut impl Future<Out
     }
 }
 
+/// Notes that a call was given up after the wall time of an event.
+fn out_of_time(store: &mut Store<Guest>) -> wasmtime::Error {
+    let guest = store.data_mut();
+    guest.cause = Some(Cause::Deadline);
+    wasmtime::format_err!("it took more than {} ms of wall time", guest.abilities.limits().event_wall_ms)
+}
+
 /// What happened, out of wasmtime's error and what the host noted on the way.
 fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error) -> Box<Fault> {
     let guest = store.data_mut();
@@ -148,13 +171,7 @@ fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error)
         Cause::Deadline if error.is::<Trap>() => message = format!("it ran for more than {} ms", limits.event_cpu_ms),
         _ => {}
     }
-    Box::new(Fault {
-        plugin: guest.identity.plugin.clone(),
-        generation: guest.identity.generation,
-        event,
-        cause,
-        message,
-        printed: guest.output.take(),
-        backtrace,
-    })
+    let (plugin, generation) = (guest.identity.plugin.clone(), guest.identity.generation);
+    let (printed, unfit) = (guest.output.take(), None);
+    migration::blame(guest, Fault { plugin, generation, event, cause, message, printed, backtrace, unfit })
 }

@@ -120,17 +120,6 @@ pub struct RecordReport {
     pub fate: String,
 }
 
-/// What follows from a fault.
-#[derive(PartialEq, Eq, Debug)]
-pub enum Consequence {
-    /// There is no other generation that the event could run on.
-    None,
-    /// The event is run again, on the generation before.
-    Again,
-    /// The same, and the new generation is rolled back, which is told once.
-    RolledBack,
-}
-
 /// Why a command about generations cannot be carried out.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotPossible {
@@ -150,13 +139,32 @@ impl Serving {
         Arc::new(Self { generation, rollout: None })
     }
 
-    /// The generation that an event of this connection runs on, unless it is the one to avoid, on which it has faulted.
-    pub fn choose(&self, connection: ConnectionId, avoided: Option<u64>) -> &Arc<Generation> {
+    /// The generation that an event of this connection runs on: not one on which it has faulted before, if there is another.
+    pub fn choose(&self, connection: ConnectionId, avoided: &[u64]) -> &Arc<Generation> {
+        let Some(rollout) = &self.rollout else { return &self.generation };
+        let side = rollout.side(connection);
+        let wanted = rollout.generation(side);
+        let other = rollout.generation(side.other());
+        let avoids = |generation: &Generation| avoided.contains(&generation.identity.generation);
+        if avoids(wanted) && !avoids(other) { other } else { wanted }
+    }
+
+    /// Whether an event that faulted on these can run on another one: the one before a young one, or the one that has taken
+    /// over meanwhile. Who is kept from a canary is not sent there by a fault.
+    fn has_other(&self, connection: ConnectionId, avoided: &[u64]) -> bool {
+        let number = |generation: &Arc<Generation>| generation.identity.generation;
         match &self.rollout {
-            None => &self.generation,
-            Some(rollout) if avoided == Some(rollout.new.identity.generation) => &rollout.before,
-            Some(rollout) => rollout.generation(rollout.side(connection)),
+            Some(rollout) if rollout.side(connection) == Side::Before => !avoided.contains(&number(&rollout.before)),
+            _ => {
+                let before = self.rollout.as_ref().map(|rollout| &rollout.before);
+                [Some(&self.generation), before].into_iter().flatten().any(|other| !avoided.contains(&number(other)))
+            }
         }
+    }
+
+    /// Whether this generation serves alone, so that nobody goes back from it by himself.
+    pub fn is_settled(&self, generation: &Arc<Generation>) -> bool {
+        self.rollout.is_none() && Arc::ptr_eq(&self.generation, generation)
     }
 
     /// Whether this is one of those that serve.
@@ -271,24 +279,21 @@ impl Plugin {
         Ok(self.reject(&mut past, &serving, before))
     }
 
-    /// What follows from a fault of this generation. Other events that ran at the same time as the one that had it rolled
-    /// back are run again as well.
-    pub fn faulted(&self, number: u64) -> Consequence {
+    /// Counts a fault of this generation. Where it is one too many, the generation is rolled back, and given to who has to
+    /// tell so.
+    pub fn faulted(&self, number: u64) -> Option<Arc<Generation>> {
         let mut past = self.lock();
         if let Some(record) = past.record(number) {
             record.faults.fetch_add(1, Ordering::Relaxed);
         }
         let serving = self.serving.load_full();
-        let rollout = serving.rollout.as_ref().filter(|rollout| rollout.new.identity.generation == number);
-        let Some(rollout) = rollout else {
-            let was_rejected = past.rejected.as_ref().is_some_and(|rejected| rejected.identity.generation == number);
-            return if was_rejected { Consequence::Again } else { Consequence::None };
-        };
-        if !rollout.note_fault() {
-            return Consequence::Again;
-        }
-        self.reject(&mut past, &serving, rollout.before.clone());
-        Consequence::RolledBack
+        let rollout = serving.rollout.as_ref().filter(|rollout| rollout.new.identity.generation == number)?;
+        rollout.note_fault().then(|| self.reject(&mut past, &serving, rollout.before.clone()))
+    }
+
+    /// Whether an event that faulted on these generations can be run on another one.
+    pub fn has_other(&self, connection: ConnectionId, avoided: &[u64]) -> bool {
+        self.serving().has_other(connection, avoided)
     }
 
     /// The generation before serves again.

@@ -60,8 +60,8 @@ impl Pool {
     }
 
     /// Takes an instance of the generation that this connection's events run on, waiting for a turn where all are leased.
-    /// `avoided` is the one on which the event has faulted before.
-    pub async fn lease(&self, connection: ConnectionId, avoided: Option<u64>) -> Result<Lease<'_>, Box<Fault>> {
+    /// `avoided` are those on which the event has faulted before.
+    pub async fn lease(&self, connection: ConnectionId, avoided: &[u64]) -> Result<Lease<'_>, Box<Fault>> {
         let turn = match self.turns.try_acquire() {
             Ok(turn) => turn,
             Err(_) => self.wait().await,
@@ -92,7 +92,7 @@ impl Pool {
         &self,
         serving: &Serving,
         connection: ConnectionId,
-        avoided: Option<u64>,
+        avoided: &[u64],
     ) -> Result<Box<Instance>, Arc<Generation>> {
         let wanted = serving.choose(connection, avoided);
         let mut idle = self.idle.borrow_mut();
@@ -166,10 +166,16 @@ impl Pools {
 
 impl Lease<'_> {
     /// Tells the instance an event. During a roll-out it is timed and counted.
-    pub async fn call(&mut self, transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
+    pub async fn call(&mut self, mut transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
         let instance = self.instance.as_mut().expect("a lease has an instance");
         let plugin = &self.pool.plugin;
-        let began = plugin.serving().rollout.is_some().then(Instant::now);
+        let began = {
+            let serving = plugin.serving();
+            if serving.is_settled(instance.generation()) {
+                transaction.promote_state(instance.generation().state_version);
+            }
+            serving.rollout.is_some().then(Instant::now)
+        };
         let (transaction, reply) = instance.call(transaction, event).await;
         if let (Some(began), Ok(_)) = (began, &reply) {
             plugin.note_event(instance.generation(), began.elapsed(), self.pool.engine.abilities().clock.now());

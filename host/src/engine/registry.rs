@@ -22,8 +22,10 @@ use super::cache::Cache;
 use super::compile::{self, Candidate, LoadError, Source};
 use super::fault::{Cause, Fault};
 use super::generation::Generation;
-use super::plugin::{Consequence, NotPossible, Plugin, Record};
+use super::plugin::{NotPossible, Plugin, Record};
 use super::rollout::Rules;
+use crate::config::MismatchPolicy;
+use crate::id::ConnectionId;
 
 /// The number of the generation that a plugin starts with.
 const FIRST: u64 = 1;
@@ -128,9 +130,9 @@ impl Registry {
     }
 
     /// A plugin of the configuration, or a removed one that connections still have.
-    fn find(&self, name: &str) -> Option<Arc<Plugin>> {
+    fn find(&self, name: &str) -> Option<Entry> {
         let entry = self.entries.load().get(name).cloned();
-        entry.or_else(|| self.parted(name)).map(|entry| entry.plugin)
+        entry.or_else(|| self.parted(name))
     }
 
     /// Reads a plugin's file again and rolls it out, if it holds something new that works. Slow: not for a worker's thread.
@@ -212,25 +214,33 @@ impl Registry {
         NotPossible::Unknown(name.to_owned(), known.join(", "))
     }
 
-    /// Whether an event that faulted can be run again, because its generation is young and there is one before it.
-    pub fn fall_back(&self, fault: &Fault) -> bool {
-        if fault.cause == Cause::Host {
-            return false;
+    /// Rolls a generation back that is young and of no use, whatever its faults.
+    pub fn withdraw(&self, plugin: &Plugin, generation: &Arc<Generation>, why: &'static str) {
+        let is_young = plugin.serving().rollout.as_ref().is_some_and(|rollout| Arc::ptr_eq(&rollout.new, generation));
+        if is_young && let Ok(rejected) = plugin.roll_back() {
+            self.reject(plugin, &rejected, why);
         }
-        self.undo(&fault.plugin, fault.generation)
     }
 
-    /// Notes that a generation has failed; whether another one can do it.
-    pub fn undo(&self, plugin: &Arc<str>, generation: u64) -> bool {
-        let Some(plugin) = self.find(plugin) else { return false };
-        let failed = plugin.current();
-        match plugin.faulted(generation) {
-            Consequence::None => return false,
-            Consequence::Again => {}
-            Consequence::RolledBack => self.reject(&plugin, &failed, "it faulted at once, or too often"),
+    /// Whether an event of this connection that faulted can be run again, on a generation that is not among those that it
+    /// has faulted on.
+    pub fn fall_back(&self, fault: &Fault, connection: ConnectionId, avoided: &[u64]) -> bool {
+        let Some(Entry { plugin, .. }) = self.find(&fault.plugin).filter(|_| fault.cause != Cause::Host) else {
+            return false;
+        };
+        if let Some(rejected) = plugin.faulted(fault.generation) {
+            self.reject(&plugin, &rejected, "it faulted at once, or too often");
         }
-        self.engine.abilities.metrics.events_again.inc();
-        true
+        let again = plugin.has_other(connection, avoided);
+        if again {
+            self.engine.abilities.metrics.events_again.inc();
+        }
+        again
+    }
+
+    /// Whether connections go on with an empty state where theirs does not fit the plugin.
+    pub fn resets_state(&self, plugin: &str) -> bool {
+        self.find(plugin).is_some_and(|entry| entry.source.on_state_mismatch == MismatchPolicy::Reset)
     }
 
     /// The archive on a thread of its own, since it writes files and a worker is waiting.

@@ -43,6 +43,16 @@ pub enum Side {
     New,
 }
 
+impl Side {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Before => Self::New,
+            Self::New => Self::Before,
+        }
+    }
+}
+
 /// A roll-out that is not decided yet.
 pub struct Rollout {
     /// What is rolled out.

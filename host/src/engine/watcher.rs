@@ -1,15 +1,17 @@
 //! The watcher: notices that a file changed, and waits until it is complete.
 //!
 //! Editors and compilers write in place, in pieces, by rename, or delete and create; what counts is that the file has
-//! been quiet for a while, and longer where somebody still has it open for writing. Besides the system's events it looks
-//! at each file once a second, for folders that were removed and file systems without events.
+//! been quiet for a while, longer where somebody still has it open for writing, and longer still where it ends in the
+//! middle of a component. Besides the system's events it looks at each file once a second, for folders that were
+//! removed, links that lead elsewhere, and file systems without events; where polling is chosen, it only looks.
 //! Invariant: one thread, and at most one pending look per file, however many events come.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+mod sections;
+mod sighting;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,112 +19,139 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
-/// A closed file that was quiet for so long is complete.
-const QUIET: Duration = Duration::from_millis(60);
-/// A file that somebody has open for writing is given longer.
-const QUIET_WHILE_OPEN: Duration = Duration::from_secs(1);
-/// How often files are looked at without an event.
-const LOOK: Duration = Duration::from_secs(1);
+use sighting::Sighting;
 
 /// Ends the watching when dropped.
 pub struct Watcher {
-    wanted: Wanted,
+    wanted: Arc<Wanted>,
 }
 
-/// What is to be watched from the next look on, if that was said anew.
-type Wanted = Arc<Mutex<Option<BTreeMap<PathBuf, Watched>>>>;
+/// What is to be watched from now on, if that was said anew.
+type Wanted = Mutex<Option<Vec<Sighting>>>;
 
-/// What tells one content of a file from another without reading it: time, size and inode.
-type Stamp = Option<(i64, i64, u64, u64)>;
-
-struct Watched {
-    stamp: Stamp,
-    /// When the file changed last, while nobody was told yet.
-    changed: Option<Instant>,
-    /// Whether it was written to and not closed since.
-    open: bool,
+/// What became of a watched file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is another one, and quiet.
+    Complete,
+    /// It has not been there for a while.
+    Gone,
+    /// It is there again after that; whether it is another one is told apart from it.
+    Back,
 }
 
-struct Watching {
-    wanted: Weak<Mutex<Option<BTreeMap<PathBuf, Watched>>>>,
-    files: BTreeMap<PathBuf, Watched>,
-    events: RecommendedWatcher,
+/// How long what is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A closed file that was quiet for so long is complete.
+    quiet: Duration,
+    /// A file that somebody may have open for writing is given longer.
+    quiet_while_open: Duration,
+    /// How long the rest of a file is waited for that ends in the middle of a component.
+    patience: Duration,
+    /// How often files are looked at without an event.
+    look: Duration,
+    /// How long a file may be away before that is told.
+    gone: Duration,
+}
+
+impl Pace {
+    /// With the system's events.
+    pub const EVENTS: Self = Self {
+        quiet: Duration::from_millis(60),
+        quiet_while_open: Duration::from_secs(1),
+        patience: Duration::from_secs(5),
+        look: Duration::from_secs(1),
+        gone: Duration::from_secs(3),
+    };
+
+    /// Without them: a file is quiet that looks the same twice, `interval` apart.
+    pub fn poll(interval: Duration) -> Self {
+        Self { quiet: interval, quiet_while_open: interval, look: interval, ..Self::EVENTS }
+    }
+}
+
+/// Files as they were when watching began, while nobody is told yet.
+pub struct Watch {
+    files: Vec<Sighting>,
+    pace: Pace,
+    /// None where only looks count, with the folders that are watched.
+    events: Option<(RecommendedWatcher, BTreeSet<PathBuf>)>,
     notices: Receiver<notify::Event>,
+    /// Keeps the channel open where nothing else sends.
+    _sender: Sender<notify::Event>,
     looked: Instant,
 }
 
 impl Watcher {
-    /// Watches these files; calls `changed` on a thread of its own for each that is complete after a change.
-    pub fn start(files: Vec<PathBuf>, changed: impl FnMut(&Path) + Send + 'static) -> notify::Result<Self> {
-        let wanted = Wanted::default();
-        let (sender, notices) = channel();
-        let events = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if let Ok(event) = event {
-                // Nobody listens once the watcher was dropped.
-                let _ = sender.send(event);
-            }
-        })?;
-        let (files, wanted_there) = (watched(&files), Arc::downgrade(&wanted));
-        let mut watching = Watching { wanted: wanted_there, files, events, notices, looked: Instant::now() };
-        watching.subscribe();
-        thread::Builder::new()
-            .name("watcher".into())
-            .spawn(move || watching.run(changed))
-            .map_err(notify::Error::io)?;
-        Ok(Self { wanted })
-    }
-
     /// Watches these files in place of those before. A change from this moment on is noticed, if not at once; a change of
     /// a file that stays is not forgotten.
-    pub fn watch(&self, files: &[PathBuf]) {
+    pub fn watch(&self, files: impl IntoIterator<Item = PathBuf>) {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = wanted.take().unwrap_or_default();
-        let mut files = watched(files);
-        files.extend(before.into_iter().filter(|(file, _)| files.contains_key(file)).collect::<Vec<_>>());
-        *wanted = Some(files);
+        let mut named = wanted.take().unwrap_or_default();
+        let mut keep = |file: PathBuf| match named.iter().position(|known| known.file() == file) {
+            Some(place) => named.swap_remove(place),
+            None => Sighting::new(file),
+        };
+        *wanted = Some(files.into_iter().map(&mut keep).collect());
     }
 }
 
-fn watched(files: &[PathBuf]) -> BTreeMap<PathBuf, Watched> {
-    files.iter().map(|file| Watched::new(&canonical(file))).collect()
-}
-
-impl Watched {
-    fn new(file: &Path) -> (PathBuf, Self) {
-        (file.to_owned(), Self { stamp: stamp(file), changed: None, open: false })
+impl Watch {
+    /// Begins to watch: whatever happens to the files from now on will be told. `poll` is how often to look, without the
+    /// system's events.
+    pub fn begin(files: impl IntoIterator<Item = PathBuf>, poll: Option<Duration>) -> notify::Result<Self> {
+        let (sender, notices) = channel();
+        let events = match poll {
+            None => Some((subscriber(sender.clone())?, BTreeSet::new())),
+            Some(_) => None,
+        };
+        let pace = poll.map_or(Pace::EVENTS, Pace::poll);
+        let mut watch = Self { files: Vec::new(), pace, events, notices, _sender: sender, looked: Instant::now() };
+        watch.files = files.into_iter().map(Sighting::new).collect();
+        watch.subscribe();
+        // Once more, for what changed before the folders were watched.
+        for file in &mut watch.files {
+            let _nothing_to_tell_yet = file.look(&pace);
+        }
+        Ok(watch)
     }
 
-    /// When the file will be complete if nothing more happens to it.
-    fn due(&self) -> Option<Instant> {
-        self.changed.map(|changed| changed + if self.open { QUIET_WHILE_OPEN } else { QUIET })
+    /// Calls `changed` on a thread of its own for whatever happens.
+    pub fn tell(self, changed: impl FnMut(&Path, Change) + Send + 'static) -> std::io::Result<Watcher> {
+        let wanted = Arc::new(Wanted::default());
+        let wanted_there = Arc::downgrade(&wanted);
+        thread::Builder::new().name("watcher".into()).spawn(move || self.run(&wanted_there, changed))?;
+        Ok(Watcher { wanted })
     }
-}
 
-impl Watching {
-    fn run(mut self, mut changed: impl FnMut(&Path)) {
-        while self.take_wanted() {
+    fn run(mut self, wanted: &Weak<Wanted>, mut changed: impl FnMut(&Path, Change)) {
+        while self.take_wanted(wanted) {
             self.wait();
-            if self.looked.elapsed() >= LOOK {
-                self.look();
+            if self.looked.elapsed() >= self.pace.look {
+                self.look(&mut changed);
             }
-            for file in self.complete() {
-                changed(&file);
+            let (now, pace) = (Instant::now(), self.pace);
+            for file in self.files.iter_mut().filter(|file| file.due(&pace).is_some_and(|due| due <= now)) {
+                if let Some(change) = file.settle() {
+                    changed(file.file(), change);
+                }
             }
         }
     }
 
-    /// Goes over to the files that were named last; false once nobody wants any.
-    fn take_wanted(&mut self) -> bool {
-        let Some(wanted) = self.wanted.upgrade() else { return false };
+    /// Goes over to the files that were named last; false once nobody wants any. What is known of a file that stays is kept.
+    fn take_wanted(&mut self, wanted: &Weak<Wanted>) -> bool {
+        let Some(wanted) = wanted.upgrade() else { return false };
         let named = wanted.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut files) = named {
-            for (file, watched) in &mut files {
-                if let Some(known) = self.files.remove(file) {
-                    *watched = known;
-                }
-            }
-            self.files = files;
-            // At the next look what changed since it was named is found too.
+        if let Some(named) = named {
+            let mut known = std::mem::take(&mut self.files);
+            let mut keep = |new: Sighting| match known.iter().position(|known| known.file() == new.file()) {
+                Some(place) => known.swap_remove(place),
+                None => new,
+            };
+            self.files = named.into_iter().map(&mut keep).collect();
+            // What changed since it was named is found by the next look.
             self.subscribe();
         }
         true
@@ -130,14 +159,16 @@ impl Watching {
 
     /// Waits for an event, or until something is due.
     fn wait(&mut self) {
-        let now = Instant::now();
-        let due = self.files.values().filter_map(Watched::due).min().unwrap_or(now + LOOK);
-        let timeout = due.saturating_duration_since(now).min(LOOK);
-        if let Ok(event) = self.notices.recv_timeout(timeout) {
+        let next = self.files.iter().filter_map(|file| file.due(&self.pace)).min();
+        let look = self.looked + self.pace.look;
+        let timeout = next.map_or(look, |due| due.min(look)).saturating_duration_since(Instant::now());
+        // However far apart looks are, the end of the watching is noticed.
+        match self.notices.recv_timeout(timeout.min(Pace::EVENTS.look)) {
+            Ok(event) => self.note(&event),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+        while let Ok(event) = self.notices.try_recv() {
             self.note(&event);
-            while let Ok(event) = self.notices.try_recv() {
-                self.note(&event);
-            }
         }
     }
 
@@ -146,140 +177,218 @@ impl Watching {
         if event.kind.is_access() && !closed {
             return;
         }
-        for path in &event.paths {
-            if let Some(watched) = self.files.get_mut(path) {
-                watched.changed = Some(Instant::now());
-                watched.open = event.kind.is_modify() && !closed && !is_rename(&event.kind);
+        let open = event.kind.is_modify() && !closed && !is_rename(&event.kind);
+        for file in &mut self.files {
+            if file.places().iter().any(|place| event.paths.contains(place)) {
+                file.note(open);
             }
         }
     }
 
     /// What events may have missed.
-    fn look(&mut self) {
+    fn look(&mut self, changed: &mut impl FnMut(&Path, Change)) {
         self.looked = Instant::now();
-        for (file, watched) in &mut self.files {
-            if watched.changed.is_none() && stamp(file) != watched.stamp {
-                watched.changed = Some(self.looked);
-                watched.open = true;
+        for file in &mut self.files {
+            if let Some(change) = file.look(&self.pace) {
+                changed(file.file(), change);
             }
         }
         self.subscribe();
     }
 
-    /// The files that changed and have been quiet since. One that is gone is waited for; one whose stamp moved between
-    /// the last event and now is still being written.
-    fn complete(&mut self) -> Vec<PathBuf> {
-        let now = Instant::now();
-        let mut complete = Vec::new();
-        for (file, watched) in &mut self.files {
-            if watched.due().is_none_or(|due| due > now) {
-                continue;
-            }
-            watched.changed = None;
-            watched.open = false;
-            watched.stamp = stamp(file);
-            if watched.stamp.is_some() {
-                complete.push(file.clone());
-            }
-        }
-        complete
-    }
-
-    /// Watches the folders, since a watched file that is replaced would be lost. Repeated, a folder that was removed
-    /// and made again is found.
+    /// Watches the folders, since a watched file that is replaced would be lost. Repeated, a folder that was removed and
+    /// made again is found, and the one that a link leads to now.
     fn subscribe(&mut self) {
-        let folders: std::collections::BTreeSet<_> = self.files.keys().filter_map(|file| file.parent()).collect();
-        for folder in folders {
-            // A folder that does not exist yet is tried again at the next look.
-            let _ = self.events.watch(folder, RecursiveMode::NonRecursive);
+        let Some((events, folders)) = &mut self.events else { return };
+        let places = self.files.iter().flat_map(Sighting::places);
+        let wanted: BTreeSet<_> = places.filter_map(|place| place.parent().map(Path::to_owned)).collect();
+        for left in folders.difference(&wanted) {
+            // Fails where the folder is gone, and nothing is watched any more.
+            let _ = events.unwatch(left);
         }
+        for folder in &wanted {
+            // What cannot be watched is still looked at.
+            let _ = events.watch(folder, RecursiveMode::NonRecursive);
+        }
+        *folders = wanted;
     }
+}
+
+fn subscriber(sender: Sender<notify::Event>) -> notify::Result<RecommendedWatcher> {
+    notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if let Ok(event) = event {
+            // Nobody listens once the watcher was dropped.
+            let _ = sender.send(event);
+        }
+    })
 }
 
 fn is_rename(kind: &EventKind) -> bool {
     matches!(kind, EventKind::Modify(notify::event::ModifyKind::Name(_)))
 }
 
-fn stamp(file: &Path) -> Stamp {
-    let found = fs::metadata(file).ok()?;
-    Some((found.mtime(), found.mtime_nsec(), found.len(), found.ino()))
-}
-
-/// Events carry the real folder's path; the file itself need not exist yet.
-fn canonical(file: &Path) -> PathBuf {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = folder.canonicalize().unwrap_or_else(|_| std::path::absolute(folder).unwrap_or(folder.to_owned()));
-    file.file_name().map_or_else(|| file.to_owned(), |name| folder.join(name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::io::Write;
+    use std::os::unix::fs::symlink;
     use std::sync::mpsc;
 
-    /// Each item is the file's content at the time that it was reported.
-    fn watch(file: &Path) -> (Watcher, mpsc::Receiver<String>) {
-        let (sender, reports) = channel();
-        let watcher = Watcher::start(vec![file.to_owned()], move |path| {
-            let _ = sender.send(fs::read_to_string(path).unwrap_or_default());
-        });
-        (watcher.expect("it can watch"), reports)
+    /// A component of one section that holds this text.
+    fn component(text: &str) -> Vec<u8> {
+        let mut bytes = b"\0asm\x0d\0\x01\0\0".to_vec();
+        bytes.push(u8::try_from(text.len()).expect("a short text"));
+        bytes.extend(text.as_bytes());
+        bytes
     }
 
-    fn next(reports: &mpsc::Receiver<String>) -> String {
+    /// What was told, in order, with the file's content at that time.
+    type Reports = mpsc::Receiver<(Change, Vec<u8>)>;
+
+    fn watch(file: &Path, poll: Option<Duration>) -> (Watcher, Reports) {
+        tell(Watch::begin([file.to_owned()], poll).expect("it can watch"))
+    }
+
+    fn tell(watch: Watch) -> (Watcher, Reports) {
+        let (sender, reports) = channel();
+        let watcher = watch.tell(move |path, change| {
+            let _ = sender.send((change, fs::read(path).unwrap_or_default()));
+        });
+        (watcher.expect("there are threads"), reports)
+    }
+
+    fn next(reports: &Reports) -> (Change, Vec<u8>) {
         reports.recv_timeout(Duration::from_secs(20)).expect("the change is reported")
+    }
+
+    /// The next complete content, with nothing told before it.
+    fn complete(reports: &Reports) -> Vec<u8> {
+        let (change, content) = next(reports);
+        assert_eq!(change, Change::Complete);
+        content
+    }
+
+    struct Place {
+        folder: tempfile::TempDir,
+        file: PathBuf,
+    }
+
+    fn place() -> Place {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("a.wasm");
+        fs::write(&file, "one").expect("it can be written");
+        Place { folder, file }
     }
 
     #[test]
     fn a_rename_over_the_file_is_one_change() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let (file, other) = (folder.path().join("a.wasm"), folder.path().join("a.tmp"));
-        fs::write(&file, "one").expect("it can be written");
-        let (_watcher, reports) = watch(&file);
-        fs::write(&other, "two").expect("it can be written");
-        fs::rename(&other, &file).expect("it can be renamed");
-        assert_eq!(next(&reports), "two");
-        assert!(reports.try_recv().is_err(), "several events are one change");
+        for poll in [None, Some(Duration::from_millis(20))] {
+            let Place { folder, file } = place();
+            let other = folder.path().join("a.tmp");
+            let (_watcher, reports) = watch(&file, poll);
+            fs::write(&other, "two").expect("it can be written");
+            fs::rename(&other, &file).expect("it can be renamed");
+            assert_eq!(complete(&reports), b"two");
+            assert!(reports.try_recv().is_err(), "several events are one change");
+        }
     }
 
     #[test]
     fn a_deleted_and_recreated_file_is_reported_once_it_is_back() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("a.wasm");
-        fs::write(&file, "one").expect("it can be written");
-        let (_watcher, reports) = watch(&file);
-        fs::remove_file(&file).expect("it can be removed");
-        fs::write(&file, "two").expect("it can be written");
-        assert_eq!(next(&reports), "two");
+        for poll in [None, Some(Duration::from_millis(20))] {
+            let Place { folder: _folder, file } = place();
+            let (_watcher, reports) = watch(&file, poll);
+            fs::remove_file(&file).expect("it can be removed");
+            fs::write(&file, "two").expect("it can be written");
+            assert_eq!(complete(&reports), b"two");
+        }
     }
 
     #[test]
-    fn a_removed_folder_that_comes_back_is_watched_again() {
+    fn a_removed_folder_is_told_of_and_watched_again_when_it_comes_back() {
         let parent = tempfile::tempdir().expect("a temporary folder");
         let folder = parent.path().join("target");
         let file = folder.join("a.wasm");
         fs::create_dir(&folder).expect("it can be made");
         fs::write(&file, "one").expect("it can be written");
-        let (_watcher, reports) = watch(&file);
+        let mut watch = Watch::begin([file.clone()], None).expect("it can watch");
+        watch.pace.gone = Duration::ZERO;
+        let (_watcher, reports) = tell(watch);
         fs::remove_dir_all(&folder).expect("it can be removed");
+        assert_eq!(next(&reports).0, Change::Gone);
         fs::create_dir(&folder).expect("it can be made");
         fs::write(&file, "two").expect("it can be written");
-        assert_eq!(next(&reports), "two");
+        assert_eq!(next(&reports).0, Change::Back);
+        assert_eq!(complete(&reports), b"two");
+        fs::write(&file, "three").expect("it can be written");
+        assert_eq!(complete(&reports), b"three");
     }
 
     #[test]
     fn a_file_that_is_open_for_writing_is_not_reported_between_two_writes() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("a.wasm");
-        fs::write(&file, "one").expect("it can be written");
-        let (_watcher, reports) = watch(&file);
+        let Place { folder: _folder, file } = place();
+        let (_watcher, reports) = watch(&file, None);
         let mut writer = fs::File::create(&file).expect("it can be made");
         for part in ["two ", "three ", "four"] {
             writer.write_all(part.as_bytes()).expect("it can be written");
-            assert!(reports.recv_timeout(QUIET * 2).is_err(), "it is still open");
+            assert!(reports.recv_timeout(Pace::EVENTS.quiet * 2).is_err(), "it is still open");
         }
         drop(writer);
-        assert_eq!(next(&reports), "two three four");
+        assert_eq!(complete(&reports), b"two three four");
+    }
+
+    /// Whoever copies a file over a slow network may close it between two pieces.
+    #[test]
+    fn a_component_that_comes_in_pieces_is_reported_when_its_last_section_ends() {
+        for poll in [None, Some(Duration::from_millis(20))] {
+            let Place { folder: _folder, file } = place();
+            let (_watcher, reports) = watch(&file, poll);
+            let whole = component("two and three");
+            fs::write(&file, "").expect("it can be written");
+            for piece in whole.chunks(9) {
+                assert!(reports.recv_timeout(Pace::EVENTS.quiet * 2).is_err(), "it is not whole");
+                let mut writer = fs::File::options().append(true).open(&file).expect("it is there");
+                writer.write_all(piece).expect("it can be written");
+            }
+            assert_eq!(complete(&reports), whole);
+        }
+    }
+
+    #[test]
+    fn a_component_that_stays_cut_short_is_reported_once_and_the_rest_when_it_comes() {
+        let Place { folder: _folder, file } = place();
+        let mut watch = Watch::begin([file.clone()], None).expect("it can watch");
+        watch.pace.patience = Pace::EVENTS.quiet;
+        let (_watcher, reports) = tell(watch);
+        let whole = component("two");
+        fs::write(&file, &whole[..9]).expect("it can be written");
+        assert_eq!(complete(&reports), whole[..9]);
+        fs::write(&file, &whole[..11]).expect("it can be written");
+        assert!(reports.recv_timeout(Pace::EVENTS.quiet * 4).is_err(), "it was told already");
+        fs::write(&file, &whole).expect("it can be written");
+        assert_eq!(complete(&reports), whole);
+    }
+
+    /// As deployments do: the file is reached through a link to a release's folder, or is a link itself.
+    #[test]
+    fn a_link_that_leads_elsewhere_is_a_change() {
+        for (poll, through_folder) in [(None, true), (None, false), (Some(Duration::from_millis(20)), true)] {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let at = |name: &str| folder.path().join(name);
+            for release in ["1", "2"] {
+                fs::create_dir(at(release)).expect("it can be made");
+                fs::write(at(release).join("a.wasm"), release).expect("it can be written");
+            }
+            let (link, tail) = if through_folder { ("current", "") } else { ("a.wasm", "a.wasm") };
+            symlink(at("1").join(tail), at(link)).expect("it can be linked");
+            let named = if through_folder { at("current").join("a.wasm") } else { at("a.wasm") };
+            let (_watcher, reports) = watch(&named, poll);
+            symlink(at("2").join(tail), at("new")).expect("it can be linked");
+            fs::rename(at("new"), at(link)).expect("it can be renamed");
+            assert_eq!(complete(&reports), b"2");
+            fs::write(at("2").join("a.wasm"), "2 again").expect("it can be written");
+            assert_eq!(complete(&reports), b"2 again");
+        }
     }
 }

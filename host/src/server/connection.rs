@@ -293,7 +293,11 @@ impl Connection {
         let ended = self.chain.clone().judge(self.subject(), kept, faulted).await;
         self.kept = ended.kept;
         let committed = self.commit(ended.effects).await.ok();
-        committed.and(ended.outcome.ok().flatten()).unwrap_or(close::INTERNAL)
+        // Where that fails, nothing that a gate said holds.
+        match committed {
+            Some(()) => ended.outcome.ok().flatten().unwrap_or_else(|| faulted.frame().clone()),
+            None => close::INTERNAL,
+        }
     }
 
     fn broken(&self, frame: CloseFrame) -> End {

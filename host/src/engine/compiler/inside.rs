@@ -1,0 +1,91 @@
+//! What runs in the compiling process: limits on itself first, then a component from stdin, compiled code to stdout.
+//!
+//! Started by [`super::child`] through the hidden subcommand, never by a person. The limits are set before a byte of the
+//! component is read. What went wrong is one line on stderr, and whose fault it is, is the exit code.
+//! Invariant: it opens no files, writes none, and does not outlive its server.
+
+use std::io::{self, Read};
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
+use wasmtime::InstanceAllocationStrategy;
+
+use super::{Order, artifact};
+use crate::engine::cache::fingerprint;
+use crate::engine::settings;
+
+/// The exit code where the component does not compile.
+pub(super) const INVALID: u8 = 10;
+/// The exit code where this process cannot do its work.
+pub(super) const UNABLE: u8 = 11;
+/// The pipes, and what the standard library opens for a moment, such as to count the cores.
+const FILES: u64 = 16;
+
+/// Compiles stdin to stdout within the order's limits.
+pub fn run(order: &Order) -> ExitCode {
+    let (code, reason) = match confine(order).and_then(|()| receive(order)) {
+        Err(reason) => (UNABLE, reason),
+        Ok((engine, component)) => match compile(&engine, &component) {
+            Err(reason) => (INVALID, reason),
+            Ok(code) => match artifact::write(&mut io::stdout().lock(), &code) {
+                Ok(()) => return ExitCode::SUCCESS,
+                Err(error) => (UNABLE, format!("the compiled code cannot be handed over: {error}")),
+            },
+        },
+    };
+    eprintln!("{}", reason.replace('\n', " "));
+    ExitCode::from(code)
+}
+
+/// Compiled code of a component, or what is wrong with it.
+pub(super) fn compile(engine: &wasmtime::Engine, component: &[u8]) -> Result<Vec<u8>, String> {
+    engine.precompile_component(component).map_err(|error| error.root_cause().to_string())
+}
+
+/// Takes from this process all that compiling does not need. Memory is counted as what may be written to, since the
+/// allocator reserves address space for each thread that it never touches.
+fn confine(order: &Order) -> Result<(), String> {
+    let seconds = order.cpu_ms.div_ceil(1000).max(1);
+    // The soft limit ends it by a signal that says why; the hard one is a second later, for what survives that.
+    limit(Resource::Cpu, seconds, seconds + 1)?;
+    limit(Resource::Data, order.memory_bytes as u64, order.memory_bytes as u64)?;
+    limit(Resource::Nofile, FILES, FILES)?;
+    limit(Resource::Fsize, 0, 0)?;
+    limit(Resource::Core, 0, 0)?;
+    end_with_parent()?;
+    if order.is_large() {
+        let nicer = setpriority_process(None, i32::from(order.nice));
+        nicer.map_err(|error| format!("its priority cannot be lowered: {error}"))?;
+    }
+    Ok(())
+}
+
+fn limit(resource: Resource, current: u64, maximum: u64) -> Result<(), String> {
+    let new = Rlimit { current: Some(current), maximum: Some(maximum) };
+    setrlimit(resource, new).map_err(|error| format!("the limit {resource:?} cannot be set: {error}"))
+}
+
+/// A server that is killed takes what compiles for it along.
+#[cfg(target_os = "linux")]
+fn end_with_parent() -> Result<(), String> {
+    use rustix::process::{Signal, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| format!("it would outlive its server: {error}"))
+}
+
+/// Elsewhere its limit on CPU time ends it.
+#[cfg(not(target_os = "linux"))]
+fn end_with_parent() -> Result<(), String> {
+    Ok(())
+}
+
+/// An engine without room for instances, which compiles the same code, and the component.
+fn receive(order: &Order) -> Result<(wasmtime::Engine, Vec<u8>), String> {
+    let engine = wasmtime::Engine::new(&settings(InstanceAllocationStrategy::OnDemand));
+    let engine = engine.map_err(|error| format!("{error:#}"))?;
+    if fingerprint(&engine) != order.engine {
+        return Err("it is of another version than the server; restart the server".into());
+    }
+    let mut component = Vec::new();
+    io::stdin().lock().read_to_end(&mut component).map_err(|error| format!("the component cannot be read: {error}"))?;
+    Ok((engine, component))
+}
