@@ -138,7 +138,7 @@ fn converse(mut stream: UnixStream, registry: &Registry) -> std::io::Result<()> 
 
 fn answer(request: Request, registry: &Registry) -> Answer {
     match request {
-        Request::Plugins => Answer::Plugins(registry.plugins().map(|plugin| plugin.report()).collect()),
+        Request::Plugins => Answer::Plugins(registry.plugins().values().map(|plugin| plugin.report()).collect()),
         Request::Reload { plugin, canary } => reload(registry, &plugin, canary),
         Request::Rollback { plugin } => registry.roll_back(&plugin).map_or_else(
             |error| Answer::Refused(error.to_string()),

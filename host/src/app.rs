@@ -3,28 +3,32 @@
 //! Everything is made here, in order, and handed to whoever needs it; nothing reaches back up.
 //! Invariant: the listener is bound last, so a server that accepts is a server that works.
 
+pub mod settings;
+
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use self::settings::Settings;
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{Config, PluginConfig, WatchConfig};
 use crate::engine::compile::{LoadError, Source};
 use crate::engine::compiler::Compiler;
-use crate::engine::registry::{Order, Registry, Reload};
-use crate::engine::watcher::{Change, Watch, Watcher};
+use crate::engine::registry::{Order, Plugins, Registry, Reload};
+use crate::engine::watcher::{Change, Watch};
 use crate::engine::{Abilities, Engine, Reuse};
 use crate::hub::Hub;
 use crate::hub::history::Memory;
 use crate::metrics::Metrics;
-use crate::routes::Routes;
 use crate::server::Shared;
 use crate::server::acceptor::Server;
+use crate::server::plan::Plan;
 use crate::store::Store;
 
 /// What is not in the configuration.
@@ -33,7 +37,7 @@ pub struct Options {
     pub clock: Clock,
     /// Whether instances take more than one event.
     pub reuse: Reuse,
-    /// Whether plugin files are watched.
+    /// Whether the configuration and plugin files are watched.
     pub watch: bool,
     /// Where components are compiled: in this process, unless its binary is one that can do so in a child.
     pub compiler: Compiler,
@@ -49,9 +53,9 @@ impl Default for Options {
 
 /// A running server; dropped, it stops.
 pub struct App {
-    // Dropped first, so that nothing is reloaded while the server stops.
+    // Dropped first, so that nothing is reloaded while the server stops; the settings end with their watcher.
     _admin: Option<Admin>,
-    _watcher: Option<Watcher>,
+    settings: Arc<Settings>,
     server: Server,
     registry: Arc<Registry>,
     routes: Vec<String>,
@@ -60,28 +64,27 @@ pub struct App {
 /// Everything up to the point where sockets are needed.
 pub struct Loaded {
     registry: Arc<Registry>,
-    routes: Routes,
+    plan: Plan,
     inboxes: Vec<crate::hub::inbox::Received>,
 }
 
 impl Loaded {
     /// Loads all plugins and builds the routes.
     pub fn new(config: &Config, options: &Options) -> Result<Self> {
-        if config.routes.is_empty() && config.statics.is_empty() {
-            bail!("{}: there is no [[route]] and no [[static]], so nothing would be served", config.file.display());
-        }
+        check_serves(config)?;
         let workers = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::default());
         let (clock, limits) = (options.clock.clone(), config.limits.clone());
         let memory = Memory::new(&config.rooms, &clock, &limits, &metrics);
         let (hub, inboxes) = Hub::new(workers, &limits, &metrics, memory);
         let store = Store::new(&limits, &clock, &metrics);
+        let limits = ArcSwap::from_pointee(limits);
         let abilities = Abilities { clock, limits, metrics, hub, store };
         let engine = Engine::new(abilities, options.reuse, options.compiler.clone());
         let engine = engine.map_err(|error| anyhow!("{error:?}"))?;
         let registry = Registry::load(engine, sources(config), &config.state)?;
-        let routes = Routes::new(&config.routes).map_err(|error| anyhow!("{}: {error}", config.file.display()))?;
-        Ok(Self { registry: Arc::new(registry), routes, inboxes })
+        let plan = plan(config, registry.plugins(), None)?;
+        Ok(Self { registry: Arc::new(registry), plan, inboxes })
     }
 
     /// The plugins.
@@ -91,13 +94,13 @@ impl Loaded {
 
     /// One line for each route: its pattern, its handler, and its middleware, outermost first.
     pub fn table(&self) -> Vec<String> {
-        let patterns: Vec<_> = self.routes.all().iter().map(|route| route.pattern()).collect();
+        let patterns: Vec<_> = self.plan.routes.all().iter().map(|route| route.pattern()).collect();
         let width = patterns.iter().map(|pattern| pattern.chars().count()).max().unwrap_or_default();
         let behind = |middleware: &[String]| match middleware {
             [] => String::new(),
             chain => format!("  behind {}", chain.join(" > ")),
         };
-        let routes = patterns.iter().zip(self.routes.all());
+        let routes = patterns.iter().zip(self.plan.routes.all());
         routes.map(|(path, route)| format!("{path:width$}  {}{}", route.handler, behind(&route.middleware))).collect()
     }
 }
@@ -109,24 +112,21 @@ impl App {
         let watch = options.watch.then(|| watch_files(config)).transpose()?.flatten();
         let loaded = Loaded::new(config, options)?;
         let routes = loaded.table();
-        let Loaded { registry, routes: table, inboxes } = loaded;
+        let Loaded { registry, plan, inboxes } = loaded;
         if let Some(file) = &config.store {
             registry.engine().abilities().store.keep_in(file)?;
         }
-        let watcher = watch.map(|watch| reload_changed(watch, &registry)).transpose()?;
-        let listener = bind(config.listen)?;
+        let plans = watch::Sender::new(Arc::new(plan));
         let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
-        let shared = Shared {
-            registry: registry.clone(),
-            routes: table,
-            statics: config.statics.clone(),
-            proxies: config.proxies.clone(),
-            serving,
-            stopping,
-        };
-        let server = Server::start(Arc::new(shared), listener, inboxes).context("the workers cannot be started")?;
+        let shared = Arc::new(Shared { registry: registry.clone(), plans, serving, stopping });
+        let settings = Settings::new(config, &shared);
+        if let Some(watch) = watch {
+            settings.follow(watch)?;
+        }
+        let listener = bind(config.listen)?;
+        let server = Server::start(shared, listener, inboxes).context("the workers cannot be started")?;
         let admin = options.control.then(|| control(&config.control, &registry)).flatten();
-        Ok(Self { _admin: admin, _watcher: watcher, server, registry, routes })
+        Ok(Self { _admin: admin, settings, server, registry, routes })
     }
 
     /// Where it listens.
@@ -159,11 +159,28 @@ impl App {
         &self.registry
     }
 
+    /// The configuration in force.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
     /// Takes no more connections, closes the open ones with 1012, waits for their end and writes what is left of the store.
     pub fn stop(&mut self) {
         self.server.stop();
         self.registry.engine().abilities().store.close();
     }
+}
+
+/// A server without anything to serve is a mistake in its file.
+fn check_serves(config: &Config) -> Result<()> {
+    if config.routes.is_empty() && config.statics.is_empty() {
+        bail!("{}: there is no [[route]] and no [[static]], so nothing would be served", config.file.display());
+    }
+    Ok(())
+}
+
+fn plan(config: &Config, plugins: Plugins, before: Option<&Plan>) -> Result<Plan> {
+    Plan::new(config, plugins, before).map_err(|error| anyhow!("{}: {error}", config.file.display()))
 }
 
 fn cores() -> usize {
@@ -207,30 +224,21 @@ fn sources(config: &Config) -> Vec<Source> {
     config.plugins.iter().map(source).collect()
 }
 
-/// Begins to watch all plugin files, where the configuration wants it.
+/// Begins to watch the configuration and all plugin files, where it wants that.
 pub fn watch_files(config: &Config) -> Result<Option<Watch>> {
     if config.watch == WatchConfig::Off {
         return Ok(None);
     }
-    let files: BTreeSet<_> = config.plugins.values().map(|plugin| plugin.path.clone()).collect();
-    let watch = Watch::begin(files, config.watch.interval());
-    watch.map(Some).context("plugin files cannot be watched; `watch = \"poll\"` in [server] does it without events")
+    let watch = Watch::begin(watched(config), config.watch.interval());
+    watch.map(Some).context("files cannot be watched; `watch = \"poll\"` in [server] does it without events")
 }
 
-/// Reloads each plugin whose file changed. Holds the registry weakly, so that it does not outlive the server.
-fn reload_changed(watch: Watch, registry: &Arc<Registry>) -> Result<Watcher> {
-    let log = tracing::dispatcher::get_default(Clone::clone);
-    let registry = Arc::downgrade(registry);
-    let changed = move |file: &Path, change: Change| {
-        tracing::dispatcher::with_default(&log, || match change {
-            Change::Complete => reload_file(&registry, file),
-            Change::Gone | Change::Back => report_presence(file, change),
-        });
-    };
-    watch.tell(changed).context("there is no thread for the watcher")
+/// The file itself, and those of its plugins.
+fn watched(config: &Config) -> BTreeSet<PathBuf> {
+    std::iter::once(&config.file).chain(config.plugins.values().map(|plugin| &plugin.path)).cloned().collect()
 }
 
-/// Says that a plugin file, or its whole folder, is gone or back.
+/// Says that a watched file, or its whole folder, is gone or back.
 pub fn report_presence(file: &Path, change: Change) {
     let folder = file.parent().unwrap_or(Path::new("/"));
     match change {
@@ -242,13 +250,5 @@ pub fn report_presence(file: &Path, change: Change) {
             let (folder, file) = (folder.display(), file.display());
             tracing::warn!("the folder {folder} is gone; the code goes on, and {file} is taken once it is back");
         }
-    }
-}
-
-fn reload_file(registry: &Weak<Registry>, file: &Path) {
-    let Some(registry) = registry.upgrade() else { return };
-    let names: Vec<_> = registry.sources().filter(|source| source.path == file).map(|s| s.name.clone()).collect();
-    for name in names {
-        let _reported = registry.reload(&name, Order { by: "file", canary: None });
     }
 }

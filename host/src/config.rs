@@ -5,6 +5,7 @@
 //! Invariant: a `Config` is valid; whatever is wrong in the file is a [`ConfigError`] with file, line and key.
 
 mod capacity;
+mod fixed;
 mod proxies;
 mod raw;
 mod resolve;
@@ -12,6 +13,7 @@ mod rooms;
 mod watch;
 
 pub use capacity::{CapacityConfig, WhenFull};
+pub use fixed::Fixed;
 pub use proxies::{ForwardedHeader, ProxiesConfig, parse_network};
 pub use resolve::parse_address;
 pub use rooms::{Keep, RoomConfig, RoomPattern};
@@ -57,6 +59,10 @@ pub struct Config {
     pub store: Option<PathBuf>,
     /// All limits.
     pub limits: Limits,
+    /// What a running server cannot change, as the file has it.
+    pub fixed: Fixed,
+    /// What becomes of the connections of a route that another configuration has no more.
+    pub removed_routes: RemovedRoutes,
     /// By name.
     pub plugins: BTreeMap<String, PluginConfig>,
     /// In the order of the file.
@@ -131,6 +137,17 @@ pub enum SlowPolicy {
     DropOldest,
     /// The new message is left out.
     DropNewest,
+}
+
+/// What becomes of open connections whose route was removed while the server ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RemovedRoutes {
+    /// They stay until they end by themselves.
+    #[default]
+    Keep,
+    /// They are closed with 1001.
+    Close,
 }
 
 /// `[[static]]`

@@ -28,10 +28,12 @@ pub mod watcher;
 
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::clock::Clock;
+use crate::config::RoomConfig;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -57,14 +59,29 @@ pub enum Reuse {
 pub struct Abilities {
     /// Time, as guests see it.
     pub clock: Clock,
-    /// What an event may take.
-    pub limits: Limits,
+    /// What an event may take. Another configuration puts others in their place.
+    pub limits: ArcSwap<Limits>,
     /// Where refusals and faults are counted.
     pub metrics: Arc<Metrics>,
     /// Rooms.
     pub hub: Arc<Hub>,
     /// Values that a tenant's plugins share.
     pub store: Store,
+}
+
+impl Abilities {
+    /// The limits in force, for use now and not for keeping.
+    pub fn limits(&self) -> Guard<Arc<Limits>> {
+        self.limits.load()
+    }
+
+    /// Has these limits and these words on rooms apply from here on, as far as a running server can change them.
+    pub fn change(&self, limits: &Limits, rooms: &[RoomConfig]) {
+        let limits = Arc::new(limits.clone().beside_fixed(&self.limits()));
+        self.store.set_limits(&limits);
+        self.hub.rooms().memory().change(rooms, &limits);
+        self.limits.store(limits);
+    }
 }
 
 /// One wasmtime engine with everything that components are linked to.
@@ -87,7 +104,7 @@ const TABLE_ELEMENTS: usize = 100_000;
 impl Engine {
     /// An engine for the process. Falls back to allocation on demand where address space is short.
     pub fn new(abilities: Abilities, reuse: Reuse, compiler: Compiler) -> wasmtime::Result<Arc<Self>> {
-        let pooled = wasmtime::Engine::new(&settings(pooling(&abilities.limits)));
+        let pooled = wasmtime::Engine::new(&settings(pooling(&abilities.limits())));
         let engine = pooled.or_else(|_| wasmtime::Engine::new(&settings(InstanceAllocationStrategy::OnDemand)))?;
         let linker = imports::linker(&engine)?;
         let ticker = Ticker::start(engine.clone());

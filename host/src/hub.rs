@@ -56,9 +56,9 @@ impl Hub {
         self.rooms.find(&key(tenant, room)).map_or(Vec::new(), |room| room.members(limit))
     }
 
-    /// Whether rooms of this name keep messages.
-    pub fn keeps(&self, room: &str) -> bool {
-        self.rooms.memory().keeps(room)
+    /// Whether this room keeps messages, or would where it does not exist yet.
+    pub fn keeps(&self, tenant: TenantId, room: &str) -> bool {
+        self.rooms.find(&key(tenant, room)).map_or_else(|| self.rooms.memory().keeps(room), |found| found.keeps())
     }
 
     /// WIT `rooms.history`, for a room that keeps messages.

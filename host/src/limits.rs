@@ -174,6 +174,27 @@ impl Limits {
         (self.inbox_mails / 4).max(1)
     }
 
+    /// Those that size something when the server starts, by key; another value needs a restart.
+    pub fn fixed(&self) -> [(&'static str, usize); 4] {
+        [
+            ("inbox-mails", self.inbox_mails),
+            ("store-writes", self.store_writes),
+            ("guest-memory-bytes", self.guest_memory_bytes),
+            ("instances", self.instances),
+        ]
+    }
+
+    /// These limits, with the fixed ones of those that the server started with.
+    pub fn beside_fixed(self, started: &Self) -> Self {
+        Self {
+            inbox_mails: started.inbox_mails,
+            store_writes: started.store_writes,
+            guest_memory_bytes: started.guest_memory_bytes,
+            instances: started.instances,
+            ..self
+        }
+    }
+
     /// What is wrong with the values as a whole, if anything: the key and the reason.
     pub fn problem(&self) -> Option<(&'static str, &'static str)> {
         let zero = [
@@ -218,6 +239,13 @@ mod tests {
             let limits = Limits { store_writes, ..Limits::default() };
             assert_eq!(limits.problem().map(|(key, _)| key), problem.then_some("store-writes"));
         }
+    }
+
+    #[test]
+    fn fixed_limits_stay_and_others_change() {
+        let started = Limits { instances: 3, rooms: 1, ..Limits::default() };
+        let next = Limits { instances: 9, inbox_mails: 7, rooms: 5, ..Limits::default() }.beside_fixed(&started);
+        assert_eq!((next.fixed(), next.rooms), (started.fixed(), 5));
     }
 
     #[test]

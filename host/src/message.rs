@@ -144,6 +144,8 @@ pub mod close {
     pub const SLOW: CloseFrame = frame(1013, "slow consumer");
     /// No message in either direction for longer than the route allows.
     pub const IDLE: CloseFrame = frame(1001, "idle");
+    /// Another configuration has the route no more.
+    pub const ROUTE_REMOVED: CloseFrame = frame(1001, "route removed");
     /// Nothing came back for a ping.
     pub const NO_PONG: CloseFrame = frame(1001, "no pong");
 

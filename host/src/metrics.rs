@@ -92,6 +92,10 @@ pub struct Metrics {
     pub failed_loads: Counter,
     /// Of these, because compiling passed a limit.
     pub compile_limits: Counter,
+    /// Configurations that were applied while the server ran.
+    pub reconfigurations: Counter,
+    /// Configurations that were not applied, because something in them was wrong.
+    pub failed_reconfigurations: Counter,
 }
 
 /// The name, the help text and the metric itself.
@@ -164,6 +168,8 @@ impl Metrics {
             ("events_again", "Events that were run again on the generation before", &self.events_again),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),
             ("compile_limits", "Plugin files whose compiling passed a limit", &self.compile_limits),
+            ("reconfigurations", "Configurations applied while the server ran", &self.reconfigurations),
+            ("failed_reconfigurations", "Configurations that were not applied", &self.failed_reconfigurations),
         ]
     }
 }

@@ -5,10 +5,11 @@
 
 pub mod capacity;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use self::capacity::Capacity;
+use self::capacity::{Capacity, Taken};
 use crate::config::{RouteConfig, SlowPolicy};
 use crate::handshake::RouteNames;
 use crate::path::pattern::Pattern;
@@ -34,8 +35,8 @@ pub struct Route {
     pub origins: Vec<String>,
     /// The time without a message after which a connection is closed; none for never.
     pub idle: Option<Duration>,
-    /// Its slots, where they are limited.
-    pub capacity: Option<Arc<Capacity>>,
+    /// Its slots.
+    pub capacity: Capacity,
     /// What happens when one of its clients reads too slowly.
     pub slow: SlowPolicy,
     pattern: Pattern,
@@ -44,13 +45,23 @@ pub struct Route {
 /// All routes.
 pub struct Routes {
     routes: Vec<Arc<Route>>,
+    /// By route, those included that were removed and may still have connections.
+    counters: HashMap<String, Weak<Taken>>,
     matcher: matchit::Router<Vec<RouteIndex>>,
 }
 
 impl Routes {
     /// Builds the table. Patterns were checked with the configuration, so what cannot be inserted is told by its pattern.
-    pub fn new(configs: &[RouteConfig]) -> Result<Self, String> {
-        let routes: Vec<_> = configs.iter().enumerate().map(|(index, config)| route(index, config)).collect();
+    /// A route that the table before had under the same name goes on counting its connections.
+    pub fn new(configs: &[RouteConfig], before: Option<&Self>) -> Result<Self, String> {
+        let mut counters = before.map(|before| before.counters.clone()).unwrap_or_default();
+        counters.retain(|_, taken| taken.strong_count() > 0);
+        let taken =
+            |config: &RouteConfig| counters.get(&config.names.route).and_then(Weak::upgrade).unwrap_or_default();
+        let routes = configs.iter().enumerate().map(|(index, config)| route(index, config, taken(config)));
+        let routes: Vec<_> = routes.collect();
+        let counted = |route: &Arc<Route>| (route.names.route.clone(), Arc::downgrade(route.capacity.taken()));
+        counters.extend(routes.iter().map(counted));
         let mut forms: Vec<(String, Vec<RouteIndex>)> = Vec::new();
         for route in &routes {
             let form = route.pattern.matcher();
@@ -65,7 +76,7 @@ impl Routes {
             let shown = routes[candidates[0]].pattern.to_string();
             matcher.insert(form, candidates).map_err(|error| format!("route {shown}: {error}"))?;
         }
-        Ok(Self { routes, matcher })
+        Ok(Self { routes, counters, matcher })
     }
 
     /// The route of a normalized path, with its decoded captures.
@@ -76,6 +87,11 @@ impl Routes {
             let captures = route.pattern.captures(found.params.iter().map(|(_, value)| value))?;
             Some((route, captures))
         })
+    }
+
+    /// Whether there is a route of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.routes.iter().any(|route| route.names.route == name)
     }
 
     /// All routes, in the order of the file.
@@ -91,7 +107,7 @@ impl Route {
     }
 }
 
-fn route(index: RouteIndex, config: &RouteConfig) -> Arc<Route> {
+fn route(index: RouteIndex, config: &RouteConfig, taken: Arc<Taken>) -> Arc<Route> {
     Arc::new(Route {
         index,
         names: config.names.clone(),
@@ -99,7 +115,7 @@ fn route(index: RouteIndex, config: &RouteConfig) -> Arc<Route> {
         handler: config.handler.clone(),
         origins: config.origins.clone(),
         idle: config.idle,
-        capacity: config.capacity.as_ref().map(Capacity::new),
+        capacity: Capacity::new(config.capacity.clone(), taken),
         slow: config.slow,
         pattern: config.pattern.clone(),
     })
@@ -107,10 +123,12 @@ fn route(index: RouteIndex, config: &RouteConfig) -> Arc<Route> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
-    fn routes(patterns: &[&str]) -> Routes {
-        let config = |pattern: &&str| RouteConfig {
+    fn config(pattern: &&str) -> RouteConfig {
+        RouteConfig {
             names: Arc::new(RouteNames { route: (*pattern).to_owned(), routers: Vec::new() }),
             pattern: Pattern::parse(pattern).expect("a good pattern"),
             middleware: Vec::new(),
@@ -119,8 +137,11 @@ mod tests {
             idle: None,
             capacity: None,
             slow: SlowPolicy::default(),
-        };
-        Routes::new(&patterns.iter().map(config).collect::<Vec<_>>()).expect("they fit together")
+        }
+    }
+
+    fn routes(patterns: &[&str]) -> Routes {
+        Routes::new(&patterns.iter().map(config).collect::<Vec<_>>(), None).expect("they fit together")
     }
 
     fn find(routes: &Routes, path: &str) -> Option<(String, Vec<(String, String)>)> {
@@ -144,6 +165,20 @@ mod tests {
         for path in ["/x/abc", "/x/", "/x", "/chatroom/x", "/chat/", "/", "/x/1/2"] {
             assert!(find(&routes, path).is_none(), "{path}");
         }
+    }
+
+    #[test]
+    fn a_route_counts_on_under_the_next_table_also_after_it_was_away() {
+        let first = routes(&["/a", "/b"]);
+        let slot = first.all()[0].capacity.take().expect("as many as come");
+        let taken = |routes: &Routes, index: usize| routes.all()[index].capacity.taken().load(Ordering::SeqCst);
+        let without = Routes::new(&[config(&"/b")], Some(&first)).expect("they fit together");
+        drop(first);
+        let again = Routes::new(&[config(&"/b"), config(&"/a")], Some(&without)).expect("they fit together");
+        assert_eq!((taken(&again, 0), taken(&again, 1)), (0, 1));
+        drop(slot);
+        assert_eq!(taken(&again, 1), 0);
+        assert!(again.has("/a") && !without.has("/a"));
     }
 
     #[test]

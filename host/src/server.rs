@@ -12,6 +12,7 @@ mod files;
 mod head;
 mod http;
 mod peer;
+pub mod plan;
 mod refusal;
 mod socket;
 mod upgrade;
@@ -21,20 +22,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::config::{ProxiesConfig, StaticConfig};
+use self::plan::Plan;
 use crate::engine::registry::Registry;
-use crate::routes::Routes;
 
 /// What all workers share, for reading.
 pub struct Shared {
     /// The plugins.
     pub registry: Arc<Registry>,
-    /// The routes.
-    pub routes: Routes,
-    /// The files.
-    pub statics: Vec<StaticConfig>,
-    /// Whose word on a client's address is taken.
-    pub proxies: ProxiesConfig,
+    /// What is to be done; another configuration puts another plan in its place, in one step.
+    pub plans: watch::Sender<Arc<Plan>>,
     /// Set once, when the services were told to start: from then on connections are accepted.
     pub serving: watch::Sender<bool>,
     /// Set once, when the server is to stop.

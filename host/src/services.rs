@@ -4,6 +4,7 @@
 //! the server stops or another generation takes over. What a call asks for is committed like any event's.
 //! Invariant: of each service one generation runs at a time; the old one has been told to stop before the new one starts.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::engine::fault::Fault;
 use crate::engine::generation::Generation;
 use crate::engine::instance::Instance;
 use crate::engine::plugin::Plugin;
-use crate::engine::registry::Registry;
+use crate::engine::registry::{Plugins, Registry};
 use crate::engine::ticker::Activity;
 use crate::event::{Call, Event, Interface, Kept, Reply, Scope, Subject};
 use crate::hub::commit::{Commit, Joins};
@@ -33,7 +34,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// All services of a server.
 pub struct Services {
-    runners: Vec<JoinHandle<()>>,
+    runners: BTreeMap<Arc<str>, Running>,
+    /// Those of plugins that were removed, until they have ended.
+    ending: BTreeMap<Arc<str>, JoinHandle<()>>,
+    registry: Arc<Registry>,
+    local: Rc<LocalHub>,
+    activity: Rc<Activity>,
+}
+
+/// A plugin's task, and the word that ends it.
+struct Running {
+    task: JoinHandle<()>,
     stopping: watch::Sender<bool>,
 }
 
@@ -60,30 +71,62 @@ enum End {
 
 impl Services {
     /// Starts the services of all plugins. Returns when each was told to start, whatever came of it.
-    pub async fn start(registry: &Arc<Registry>, local: &Rc<LocalHub>, activity: &Rc<Activity>) -> Self {
-        let (stopping, _) = watch::channel(false);
-        let (mut runners, mut started) = (Vec::new(), Vec::new());
-        for plugin in registry.plugins() {
-            let runner = Runner::new(plugin.clone(), registry.clone(), local.clone(), activity.clone());
-            let (tell, told) = oneshot::channel();
-            runners.push(tokio::task::spawn_local(runner.run(stopping.subscribe(), tell)));
-            started.push(told);
-        }
+    pub async fn start(plugins: &Plugins, of: (&Arc<Registry>, &Rc<LocalHub>, &Rc<Activity>)) -> Self {
+        let (runners, ending) = Default::default();
+        let (registry, local, activity) = (of.0.clone(), of.1.clone(), of.2.clone());
+        let mut services = Self { runners, ending, registry, local, activity };
+        let started: Vec<_> = plugins.values().map(|plugin| services.begin(plugin)).collect();
         for told in started {
             // One that ended without a word has nothing more to wait for either.
             let _ = told.await;
         }
-        Self { runners, stopping }
+        services
+    }
+
+    /// Has the services of plugins that are no longer there stop, and starts those of new ones. Waits for nothing.
+    pub fn follow(&mut self, plugins: &Plugins) {
+        self.ending.retain(|_, task| !task.is_finished());
+        let parted = self.runners.extract_if(.., |name, _| !plugins.contains_key(name));
+        for (name, running) in parted {
+            running.stopping.send_replace(true);
+            self.ending.insert(name, running.task);
+        }
+        for plugin in plugins.values() {
+            if !self.runners.contains_key(plugin.name()) {
+                self.begin(plugin);
+            }
+        }
+    }
+
+    /// Starts a plugin's task. One that comes back waits until what it was before has ended.
+    fn begin(&mut self, plugin: &Arc<Plugin>) -> oneshot::Receiver<()> {
+        let runner = Runner::new(plugin.clone(), self.registry.clone(), self.local.clone(), self.activity.clone());
+        let (before, (stopping, stop)) = (self.ending.remove(plugin.name()), watch::channel(false));
+        let (tell, told) = oneshot::channel();
+        let task = tokio::task::spawn_local(async move {
+            if let Some(before) = before {
+                wait_for(before).await;
+            }
+            runner.run(stop, tell).await;
+        });
+        self.runners.insert(plugin.name().clone(), Running { task, stopping });
+        told
     }
 
     /// Has all services stop, and waits for it.
     pub async fn stop(self) {
-        self.stopping.send_replace(true);
-        for runner in self.runners {
-            if runner.await.is_err() {
-                tracing::error!("a service's task panicked");
-            }
+        for running in self.runners.values() {
+            running.stopping.send_replace(true);
         }
+        for task in self.runners.into_values().map(|running| running.task).chain(self.ending.into_values()) {
+            wait_for(task).await;
+        }
+    }
+}
+
+async fn wait_for(task: JoinHandle<()>) {
+    if task.await.is_err() {
+        tracing::error!("a service's task panicked");
     }
 }
 

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 
 use crate::clock::Clock;
@@ -72,7 +73,7 @@ pub struct Store {
 
 struct Shared {
     clock: Clock,
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     metrics: Arc<Metrics>,
     tables: Mutex<Tables>,
     disk: OnceLock<Disk>,
@@ -99,7 +100,7 @@ impl Store {
     pub fn new(limits: &Limits, clock: &Clock, metrics: &Arc<Metrics>) -> Self {
         let shared = Shared {
             clock: clock.clone(),
-            limits: limits.clone(),
+            limits: ArcSwap::from_pointee(limits.clone()),
             metrics: metrics.clone(),
             tables: Mutex::default(),
             disk: OnceLock::new(),
@@ -111,7 +112,7 @@ impl Store {
 
     /// Reads all that a file holds, and keeps every change in it from now on. Called once, before the first event.
     pub fn keep_in(&self, file: &Path) -> Result<(), OpenError> {
-        self.keep_on(Disk::open(file, &self.shared.limits, &self.shared.metrics)?);
+        self.keep_on(Disk::open(file, &self.limits(), &self.shared.metrics)?);
         Ok(())
     }
 
@@ -125,6 +126,15 @@ impl Store {
         tables.queue = Some(queue);
         let set = self.shared.disk.set(disk);
         assert!(set.is_ok(), "a store has one disk");
+    }
+
+    /// Has these limits apply to what is asked for from now on; that of the disk's queue stays.
+    pub fn set_limits(&self, limits: &Arc<Limits>) {
+        self.shared.limits.store(limits.clone());
+    }
+
+    fn limits(&self) -> Guard<Arc<Limits>> {
+        self.shared.limits.load()
     }
 
     /// What one event asks for, nothing so far.

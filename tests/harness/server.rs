@@ -6,12 +6,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use switchboard::app::{App, Options};
 use switchboard::clock::Clock;
-use switchboard::config::Config;
+use switchboard::config::{Config, FILE_NAME};
 use switchboard::engine::Reuse;
 use switchboard::engine::compile::LoadError;
 use switchboard::engine::compiler::Compiler;
@@ -92,14 +92,15 @@ impl Setup {
         let config = configure(&self.toml, folder.path())?;
         self.copy_components(&config);
         let log = Log::new();
+        let config = Mutex::new(config);
         let mut server = TestServer { app: None, setup: self, config, log, folder };
         server.boot()?;
         Ok(server)
     }
 
-    /// One that is not among the components is left out, and missed by the server.
+    /// One that is not among the components is left out, and missed by the server. A file that is there stays as it is.
     fn copy_components(&self, config: &Config) {
-        for plugin in config.plugins.values() {
+        for plugin in config.plugins.values().filter(|plugin| !plugin.path.exists()) {
             let name = plugin.path.file_stem().unwrap_or_default().to_string_lossy();
             if let Some(file) = self.components.find(&name) {
                 std::fs::copy(file, &plugin.path).expect("a component can be copied");
@@ -122,7 +123,7 @@ impl Setup {
 pub struct TestServer {
     app: Option<Arc<App>>,
     setup: Setup,
-    config: Config,
+    config: Mutex<Config>,
     log: Log,
     // Last, since the server writes into it until it has stopped.
     folder: TempDir,
@@ -156,7 +157,8 @@ impl TestServer {
 
     /// The file of a plugin.
     pub fn file(&self, plugin: &str) -> PathBuf {
-        let plugin = self.config.plugins.get(plugin);
+        let config = self.config();
+        let plugin = config.plugins.get(plugin);
         plugin.expect("the configuration has a plugin of this name").path.clone()
     }
 
@@ -204,6 +206,29 @@ impl TestServer {
         reload.expect("the server has a plugin of this name")
     }
 
+    /// Puts another configuration in the place of the file, has the server apply it now, and says what is wrong with it
+    /// where it is not applied. Clients of the test go on meanwhile.
+    pub async fn reconfigure(&self, toml: &str) -> Result<(), String> {
+        self.write_configuration(toml);
+        let read = configuration(self.folder());
+        if let Ok(config) = &read {
+            self.setup.copy_components(config);
+        }
+        let (app, log) = (self.app.clone().expect("the server runs"), self.log.dispatch());
+        let reread = move || tracing::dispatcher::with_default(&log, || app.settings().reread());
+        let reread = within("a configuration", tokio::task::spawn_blocking(reread)).await;
+        reread.expect("a configuration does not panic").map_err(|error| format!("{error:#}"))?;
+        *self.config() = read?;
+        Ok(())
+    }
+
+    /// Puts another configuration in the place of the file, in one step. The server has not read it yet.
+    pub fn write_configuration(&self, toml: &str) {
+        let new = self.folder().join("new.toml");
+        std::fs::write(&new, toml).expect("a file can be written");
+        std::fs::rename(&new, self.folder().join(FILE_NAME)).expect("a file can be renamed");
+    }
+
     /// Moves a manual clock on.
     pub fn advance(&self, by: Duration) {
         self.setup.clock.advance(by);
@@ -242,8 +267,13 @@ impl TestServer {
         self.boot().unwrap_or_else(|error| panic!("the server does not start again: {error}"));
     }
 
+    fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn boot(&mut self) -> Result<(), String> {
-        let start = || App::start(&self.config, &self.setup.options());
+        let config = self.config().clone();
+        let start = || App::start(&config, &self.setup.options());
         let app = tracing::dispatcher::with_default(&self.log.dispatch(), start);
         self.app = Some(Arc::new(app.map_err(|error| format!("{error:#}"))?));
         Ok(())
@@ -260,9 +290,13 @@ impl Drop for TestServer {
 
 /// The configuration, with the file in the server's folder.
 fn configure(toml: &str, folder: &Path) -> Result<Config, String> {
-    let file = folder.join(switchboard::config::FILE_NAME);
-    std::fs::write(&file, toml).map_err(|error| error.to_string())?;
-    let mut config = Config::read(&file).map_err(|error| error.to_string())?;
+    std::fs::write(folder.join(FILE_NAME), toml).map_err(|error| error.to_string())?;
+    configuration(folder)
+}
+
+/// What the file in the server's folder says, as a test's server has it.
+fn configuration(folder: &Path) -> Result<Config, String> {
+    let mut config = Config::read(folder).map_err(|error| error.to_string())?;
     config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.workers = config.workers.or(Some(WORKERS));
     Ok(config)

@@ -41,9 +41,14 @@ const TARGET: &str = "/ws?token=abc";
 
 /// The next connection that the route has room for: it is freed shortly after its last client saw the end.
 async fn admitted(server: &TestServer) -> Client {
+    admitted_to(server, TARGET).await
+}
+
+/// The same, of another target.
+pub async fn admitted_to(server: &TestServer, target: &str) -> Client {
     within("a free slot", async {
         loop {
-            if let Ok(client) = server.request(TARGET).open().await {
+            if let Ok(client) = server.request(target).open().await {
                 return client;
             }
         }

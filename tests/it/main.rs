@@ -22,6 +22,7 @@ mod notices;
 mod protocol;
 mod proxies;
 mod queue;
+mod reconfigure;
 mod reload;
 mod rollout;
 mod rooms;

@@ -9,6 +9,7 @@ mod client;
 mod clients;
 mod commands;
 mod compiling;
+mod configuration;
 mod control;
 mod dev;
 mod files;

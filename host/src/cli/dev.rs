@@ -234,6 +234,9 @@ impl Session<'_> {
     /// A component's file was replaced. What a build does to it while it runs is not taken, and what it left was taken
     /// at its end, if it worked.
     fn replaced(&mut self, path: &Path) {
+        if path == self.config.file {
+            self.reread();
+        }
         let same = self.config.plugins.iter().filter(|(_, plugin)| plugin.path == path);
         let names: Vec<_> = same.map(|(name, _)| name.clone()).collect();
         for name in names {
@@ -245,6 +248,16 @@ impl Session<'_> {
                 let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 self.reloaded(&name, &BTreeSet::from([file]), times);
             }
+        }
+    }
+
+    /// The configuration was edited. What is built and watched stays as it was at the start.
+    fn reread(&self) {
+        let Some((app, _)) = &self.server else { return };
+        // What is wrong is in the log.
+        let _reported = app.settings().reread();
+        for name in app.registry().plugins().keys().filter(|name| !self.config.plugins.contains_key(&***name)) {
+            tracing::warn!(plugin = %name, "a new plugin is built and watched once `switchboard dev` is started again");
         }
     }
 

@@ -1,22 +1,43 @@
 //! `switchboard serve`: serves until it is told to stop.
 //!
-//! Prints the address and the routes to stdout, everything else to the log.
+//! Prints the address and the routes to stdout, everything else to the log. SIGHUP has the configuration read again, as a
+//! change of its file does; SIGINT and SIGTERM stop the server.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::compile;
 use crate::app::App;
+use crate::app::settings::Settings;
 use crate::config::Config;
 
 /// Serves with what the configuration says.
 pub fn run(config: &Config) -> Result<()> {
     let mut app = App::start(config, &compile::options()?)?;
+    reread_at_hangup(app.settings())?;
     announce(&app);
     wait_for_signal()?;
     app.stop();
+    Ok(())
+}
+
+/// Has the configuration read again at each SIGHUP; those that come while it is read are one.
+fn reread_at_hangup(settings: &Arc<Settings>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("no runtime for signals")?;
+    let mut hangups = runtime.block_on(async { signal(SignalKind::hangup()) })?;
+    let settings = Arc::downgrade(settings);
+    let reread = move || {
+        while runtime.block_on(hangups.recv()).is_some() {
+            let Some(settings) = settings.upgrade() else { return };
+            // What is wrong is in the log.
+            let _reported = settings.reread();
+        }
+    };
+    std::thread::Builder::new().name("hangup".into()).spawn(reread).context("no thread for signals")?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ForwardedHeader, MismatchPolicy, SlowPolicy};
+use super::{ForwardedHeader, MismatchPolicy, RemovedRoutes, SlowPolicy};
 use crate::limits::Limits;
 
 /// A text with its place in the file.
@@ -43,6 +43,7 @@ pub struct Server {
     pub trusted_proxies: Vec<Text>,
     pub forwarded: Option<Spanned<ForwardedHeader>>,
     pub proxy_protocol: Option<Spanned<bool>>,
+    pub removed_routes: RemovedRoutes,
     pub limits: Option<Spanned<Limits>>,
 }
 

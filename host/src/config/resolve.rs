@@ -15,8 +15,8 @@ use toml::Spanned;
 use super::raw::{self, Text};
 use super::watch::WatchError;
 use super::{
-    CapacityConfig, Config, PluginConfig, Problem, ProxiesConfig, RoomConfig, RouteConfig, StaticConfig, WatchConfig,
-    WhenFull, line_of, parse_network, rooms,
+    CapacityConfig, Config, Fixed, PluginConfig, Problem, ProxiesConfig, RoomConfig, RouteConfig, StaticConfig,
+    WatchConfig, WhenFull, line_of, parse_network, rooms,
 };
 use crate::handshake::RouteNames;
 use crate::id::MAX_WORKERS;
@@ -64,11 +64,7 @@ struct Resolver<'a> {
 
 /// Checks and flattens.
 pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Problem>> {
-    let folder = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let folder = folder_of(file);
     let (plugins, routes, shapes, names, problems) = Default::default();
     let server = raw.server;
     let idle_ms = server.limits.as_ref().map_or_else(Limits::default, |limits| limits.as_ref().clone()).idle_ms;
@@ -91,7 +87,8 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     if !problems.is_empty() {
         return Err(problems);
     }
-    let file = file.to_owned();
+    let fixed = Fixed::new((listen, workers), [&state, &control], (watch, store.is_some()), &limits);
+    let (file, removed_routes) = (file.to_owned(), server.removed_routes);
     Ok(Config {
         file,
         folder,
@@ -103,11 +100,22 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
         store,
         proxies,
         limits,
+        fixed,
+        removed_routes,
         plugins,
         routes,
         rooms,
         statics,
     })
+}
+
+/// The folder that paths in the file are relative to.
+fn folder_of(file: &Path) -> PathBuf {
+    let folder = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    std::path::absolute(&folder).unwrap_or(folder)
 }
 
 impl Resolver<'_> {

@@ -19,7 +19,7 @@ use super::compiler::CompileError;
 use super::compiler::child::ChildError;
 use super::generation::{Generation, Grants, Identity};
 use super::instance::Instance;
-use super::{Abilities, CONTRACT, Engine};
+use super::{CONTRACT, Engine};
 use crate::config::MismatchPolicy;
 use crate::event::Interface;
 
@@ -188,9 +188,9 @@ fn component(
 
 /// Compiled code, or a sentence on why there is none.
 fn compile(engine: &Engine, source: &Source, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let Abilities { limits, metrics, .. } = &*engine.abilities;
+    let (limits, metrics) = (engine.abilities.limits(), &engine.abilities.metrics);
     let (name, file) = (source.name.clone(), shown(&source.path));
-    engine.compiler.compile(&engine.engine, limits, bytes).map_err(|error| match error {
+    engine.compiler.compile(&engine.engine, &limits, bytes).map_err(|error| match error {
         CompileError::Invalid(reason) => LoadError::Invalid(name, file, reason),
         CompileError::Child(error) => {
             if error.is_limit() {
@@ -235,7 +235,8 @@ fn interfaces(engine: &Engine, component: &Component) -> Vec<String> {
     imports.chain(exports).collect()
 }
 
-fn check_role(source: &Source, generation: &Generation) -> Result<(), LoadError> {
+/// Whether a generation exports what it is used for.
+pub fn check_role(source: &Source, generation: &Generation) -> Result<(), LoadError> {
     let exports = &generation.exports;
     let wrong = |role, needed| {
         let names = exports.names();

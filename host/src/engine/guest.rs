@@ -54,7 +54,7 @@ impl Guest {
         Self {
             wasi: wasi(&output, &abilities.clock, &grants),
             resources,
-            memory: Memory { limit: abilities.limits.guest_memory_bytes, refused: false },
+            memory: Memory { limit: abilities.limits().guest_memory_bytes, refused: false },
             output,
             grants,
             abilities,
@@ -85,7 +85,7 @@ impl Guest {
     pub fn tick(mut context: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let guest = context.data_mut();
         guest.ticks += 1;
-        if guest.ticks <= guest.abilities.limits.event_cpu_ms {
+        if guest.ticks <= guest.abilities.limits().event_cpu_ms {
             return Ok(UpdateDeadline::Yield(1));
         }
         guest.cause = Some(Cause::Deadline);
@@ -180,7 +180,7 @@ impl LogQuota {
         if second != self.second {
             *self = Self { second, bytes: 0 };
         }
-        let fits = self.bytes + length <= abilities.limits.log_bytes;
+        let fits = self.bytes + length <= abilities.limits().log_bytes;
         if fits {
             self.bytes += length;
         } else {

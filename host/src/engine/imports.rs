@@ -41,7 +41,7 @@ impl Guest {
     /// Asks the present transaction, and counts what went over a bound.
     fn ask<T>(&mut self, ask: impl FnOnce(&mut Transaction, &Limits) -> Result<T, Failure>) -> Answer<T> {
         let abilities = self.abilities.clone();
-        let asked = self.event().and_then(|transaction| ask(transaction, &abilities.limits));
+        let asked = self.event().and_then(|transaction| ask(transaction, &abilities.limits()));
         asked.map_err(|failure| {
             if matches!(failure.kind, "quota" | "too-large") {
                 abilities.metrics.over_quota.inc();
@@ -133,9 +133,10 @@ impl rooms::Host for Guest {
 
 impl Guest {
     /// Refuses to ask a room for messages that keeps none.
-    fn keeping(&self, room: &str) -> Result<(), Failure> {
+    fn keeping(&mut self, room: &str) -> Result<(), Failure> {
         check_room(room)?;
-        let keeps = self.abilities.hub.keeps(room);
+        let tenant = self.event()?.subject.tenant;
+        let keeps = self.abilities.hub.keeps(tenant, room);
         keeps
             .then_some(())
             .ok_or_else(|| Failure::without(format!("no [[room]] of this server keeps messages of {room:?}")))

@@ -106,7 +106,8 @@ impl Instance {
     fn begin(&mut self, transaction: Option<Box<Transaction>>, abilities: &Abilities) {
         self.poisoned = true;
         self.store.data_mut().begin(transaction);
-        self.store.set_hostcall_fuel(abilities.limits.message_bytes + abilities.limits.effects_bytes + HOSTCALL_SLACK);
+        let limits = abilities.limits();
+        self.store.set_hostcall_fuel(limits.message_bytes + limits.effects_bytes + HOSTCALL_SLACK);
         self.store.set_epoch_deadline(1);
     }
 
@@ -124,7 +125,7 @@ impl Instance {
 /// Sets every bound that a store has.
 fn prepare(mut store: Store<Guest>, abilities: &Abilities) -> Store<Guest> {
     store.limiter(|guest| &mut guest.memory);
-    store.set_hostcall_fuel(abilities.limits.message_bytes + HOSTCALL_SLACK);
+    store.set_hostcall_fuel(abilities.limits().message_bytes + HOSTCALL_SLACK);
     store.set_max_component_handles(1000);
     store.epoch_deadline_callback(Guest::tick);
     store
@@ -136,7 +137,7 @@ async fn within<T>(abilities: &Abilities, mut call: Pin<&mut impl Future<Output 
     let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
     match first {
         Poll::Ready(outcome) => Some(outcome),
-        Poll::Pending => timed(&abilities.clock, abilities.limits.event_wall(), call).await,
+        Poll::Pending => timed(&abilities.clock, abilities.limits().event_wall(), call).await,
     }
 }
 
@@ -152,7 +153,7 @@ async fn timed<T>(clock: &Clock, limit: Duration, call: Pin<&mut impl Future<Out
 fn out_of_time(store: &mut Store<Guest>) -> wasmtime::Error {
     let guest = store.data_mut();
     guest.cause = Some(Cause::Deadline);
-    wasmtime::format_err!("it took more than {} ms of wall time", guest.abilities.limits.event_wall_ms)
+    wasmtime::format_err!("it took more than {} ms of wall time", guest.abilities.limits().event_wall_ms)
 }
 
 /// What happened, out of wasmtime's error and what the host noted on the way.
@@ -162,7 +163,7 @@ fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error)
     let noted = guest.cause.or(guest.memory.refused.then_some(Cause::Memory));
     let host = error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().map(|_| Cause::Host);
     let cause = noted.or(host).unwrap_or(Cause::Trap);
-    let limits = &guest.abilities.limits;
+    let limits = guest.abilities.limits.load_full();
     match cause {
         Cause::Memory => {
             message = format!("{message}, after it asked for more than {} bytes", limits.guest_memory_bytes)

@@ -6,7 +6,7 @@
 //! Invariant: no more than `limits.instances` are live, and a poisoned one never comes back.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,6 +33,13 @@ pub struct Pool {
     idle: RefCell<Vec<Box<Instance>>>,
 }
 
+/// One worker's pools. A pool lives as long as a chain has it, and a plugin has one however many chains do.
+pub struct Pools {
+    engine: Arc<Engine>,
+    activity: Rc<Activity>,
+    pools: RefCell<Vec<Weak<Pool>>>,
+}
+
 /// The right to call an instance until dropped.
 pub struct Lease<'a> {
     pool: &'a Pool,
@@ -42,8 +49,8 @@ pub struct Lease<'a> {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(plugin: Arc<Plugin>, engine: Arc<Engine>, activity: Rc<Activity>) -> Self {
-        let turns = Semaphore::new(engine.abilities().limits.instances);
+    fn new(plugin: Arc<Plugin>, engine: Arc<Engine>, activity: Rc<Activity>) -> Self {
+        let turns = Semaphore::new(engine.abilities().limits().instances);
         Self { plugin, engine, activity, turns, idle: RefCell::default() }
     }
 
@@ -120,6 +127,40 @@ impl Pool {
         } else {
             self.engine.abilities().metrics.instances.dec();
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let idle = self.idle.get_mut().len();
+        self.engine.abilities().metrics.instances.dec_by(i64::try_from(idle).unwrap_or_default());
+    }
+}
+
+impl Pools {
+    /// None yet.
+    pub fn new(engine: Arc<Engine>, activity: Rc<Activity>) -> Self {
+        Self { engine, activity, pools: RefCell::default() }
+    }
+
+    /// The plugin's pool.
+    pub fn of(&self, plugin: &Arc<Plugin>) -> Rc<Pool> {
+        if let Some(pool) = self.live().find(|pool| Arc::ptr_eq(&pool.plugin, plugin)) {
+            return pool;
+        }
+        let pool = Rc::new(Pool::new(plugin.clone(), self.engine.clone(), self.activity.clone()));
+        self.pools.borrow_mut().push(Rc::downgrade(&pool));
+        pool
+    }
+
+    /// Sweeps all pools, and forgets those that no chain has any more.
+    pub fn sweep(&self) {
+        self.live().for_each(|pool| pool.sweep());
+        self.pools.borrow_mut().retain(|pool| pool.strong_count() > 0);
+    }
+
+    fn live(&self) -> impl Iterator<Item = Rc<Pool>> {
+        self.pools.borrow().iter().filter_map(Weak::upgrade).collect::<Vec<_>>().into_iter()
     }
 }
 

@@ -4,11 +4,17 @@
 //! be used is reported and changes nothing; at the start of the server the last good one stands in for it.
 //! Invariant: no lock of the registry is ever taken on the path of a message.
 
+mod change;
+
+pub use change::Change;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
 
 use super::Engine;
 use super::archive::Archive;
@@ -29,13 +35,28 @@ pub struct Registry {
     engine: Arc<Engine>,
     cache: Cache,
     archive: Arc<Archive>,
-    plugins: BTreeMap<Arc<str>, Entry>,
+    /// Replaced as a whole by another configuration.
+    entries: ArcSwap<Entries>,
+    /// Removed ones that connections still have.
+    parted: Mutex<Vec<Parted>>,
     /// Held while a file is compiled: one at a time.
     loading: Mutex<()>,
 }
 
+/// Plugins by name.
+pub type Plugins = BTreeMap<Arc<str>, Arc<Plugin>>;
+
+type Entries = BTreeMap<Arc<str>, Entry>;
+
+#[derive(Clone)]
 struct Entry {
     plugin: Arc<Plugin>,
+    source: Source,
+}
+
+/// A removed plugin, which ends with its last connection.
+struct Parted {
+    plugin: Weak<Plugin>,
     source: Source,
 }
 
@@ -74,7 +95,7 @@ impl Registry {
     pub fn load(engine: Arc<Engine>, sources: Vec<Source>, state: &Path) -> Result<Self, LoadErrors> {
         let cache = Cache::new(state.join("cache"), &engine.engine);
         let archive = Arc::new(Archive::new(state.join("plugins")));
-        let mut plugins = BTreeMap::new();
+        let mut entries = BTreeMap::new();
         let mut errors = Vec::new();
         for source in sources {
             match first(&engine, &cache, &archive, &source) {
@@ -82,12 +103,13 @@ impl Registry {
                     let record = record(&generation, &engine, "start", Duration::ZERO);
                     let plugin = Arc::new(Plugin::new(source.name.clone(), generation));
                     plugin.record(record);
-                    plugins.insert(source.name.clone(), Entry { plugin, source });
+                    entries.insert(source.name.clone(), Entry { plugin, source });
                 }
                 Err(error) => errors.push(error),
             }
         }
-        let registry = Self { engine, cache, archive, plugins, loading: Mutex::default() };
+        let (entries, parted, loading) = (ArcSwap::from_pointee(entries), Mutex::default(), Mutex::default());
+        let registry = Self { engine, cache, archive, entries, parted, loading };
         if errors.is_empty() { Ok(registry) } else { Err(LoadErrors(errors)) }
     }
 
@@ -96,27 +118,28 @@ impl Registry {
         &self.engine
     }
 
-    /// A plugin by its name.
-    pub fn find(&self, name: &str) -> Option<&Arc<Plugin>> {
-        self.plugins.get(name).map(|entry| &entry.plugin)
-    }
-
-    /// All plugins, by name.
-    pub fn plugins(&self) -> impl Iterator<Item = &Arc<Plugin>> {
-        self.plugins.values().map(|entry| &entry.plugin)
+    /// All plugins of the configuration.
+    pub fn plugins(&self) -> Plugins {
+        let entries = self.entries.load();
+        entries.iter().map(|(name, entry)| (name.clone(), entry.plugin.clone())).collect()
     }
 
     /// Where all plugins come from.
-    pub fn sources(&self) -> impl Iterator<Item = &Source> {
-        self.plugins.values().map(|entry| &entry.source)
+    pub fn sources(&self) -> Vec<Source> {
+        self.entries.load().values().map(|entry| entry.source.clone()).collect()
+    }
+
+    /// A plugin of the configuration, or a removed one that connections still have.
+    fn find(&self, name: &str) -> Option<Entry> {
+        let entry = self.entries.load().get(name).cloned();
+        entry.or_else(|| self.parted(name))
     }
 
     /// Reads a plugin's file again and rolls it out, if it holds something new that works. Slow: not for a worker's thread.
     pub fn reload(&self, name: &str, order: Order) -> Option<Result<Reload, LoadError>> {
-        let entry = self.plugins.get(name)?;
-        let outcome = self.try_reload(entry, order);
+        let (plugin, outcome) = self.try_reload(name, order)?;
         let metrics = &self.engine.abilities.metrics;
-        entry.plugin.note_trouble(outcome.as_ref().err().map(ToString::to_string));
+        plugin.note_trouble(outcome.as_ref().err().map(ToString::to_string));
         match &outcome {
             Ok(Reload::Swapped { generation, took, canary }) => {
                 metrics.reloads.inc();
@@ -132,11 +155,17 @@ impl Registry {
         Some(outcome)
     }
 
-    fn try_reload(&self, entry: &Entry, order: Order) -> Result<Reload, LoadError> {
+    /// None where there is no such plugin by the time that its turn comes.
+    fn try_reload(&self, name: &str, order: Order) -> Option<(Arc<Plugin>, Result<Reload, LoadError>)> {
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = self.entries.load().get(name).cloned()?;
+        Some((entry.plugin.clone(), self.reload_entry(&entry, order)))
+    }
+
+    fn reload_entry(&self, entry: &Entry, order: Order) -> Result<Reload, LoadError> {
         let start = Instant::now();
         let (source, plugin, abilities) = (&entry.source, &entry.plugin, &self.engine.abilities);
-        let candidate = compile::read(source, abilities.limits.plugin_bytes)?;
+        let candidate = compile::read(source, abilities.limits().plugin_bytes)?;
         if plugin.current().hash == candidate.hash {
             return Ok(Reload::Unchanged);
         }
@@ -145,11 +174,18 @@ impl Registry {
         }
         let next = accept((&self.engine, &self.cache, &self.archive), source, &candidate, || plugin.next_number())?;
         let (generation, took) = (next.identity.generation, start.elapsed());
+        let canary = self.roll_out(entry, next, order, took);
+        Ok(Reload::Swapped { generation, took, canary })
+    }
+
+    /// Rolls a generation out; gives the share of the connections that it takes for now, in percent.
+    fn roll_out(&self, Entry { plugin, source }: &Entry, next: Generation, order: Order, took: Duration) -> u8 {
+        let abilities = &self.engine.abilities;
         let canary = order.canary.or(source.canary).unwrap_or(100);
-        let rules = Rules { canary, canary_time: source.canary_time, ..Rules::new(&abilities.limits) };
+        let rules = Rules { canary, canary_time: source.canary_time, ..Rules::new(&abilities.limits()) };
         plugin.record(record(&next, &self.engine, order.by, took));
         plugin.roll_out(Arc::new(next), rules, abilities.clock.now());
-        Ok(Reload::Swapped { generation, took, canary })
+        canary
     }
 
     /// Ends the roll-out of a plugin well; gives the generation that now takes all events.
@@ -163,17 +199,18 @@ impl Registry {
     pub fn roll_back(&self, name: &str) -> Result<(u64, u64), NotPossible> {
         let entry = self.known(name)?;
         let rejected = entry.plugin.roll_back()?;
-        self.reject(&entry.source.name, &rejected, "by command");
+        self.reject(&entry.plugin, &rejected, "by command");
         Ok((rejected.identity.generation, entry.plugin.current().identity.generation))
     }
 
-    fn known(&self, name: &str) -> Result<&Entry, NotPossible> {
-        self.plugins.get(name).ok_or_else(|| self.unknown(name))
+    fn known(&self, name: &str) -> Result<Entry, NotPossible> {
+        self.entries.load().get(name).cloned().ok_or_else(|| self.unknown(name))
     }
 
     /// What is said of a name that no plugin has.
     pub fn unknown(&self, name: &str) -> NotPossible {
-        let known: Vec<_> = self.plugins.keys().map(|name| &**name).collect();
+        let entries = self.entries.load();
+        let known: Vec<_> = entries.keys().map(|name| &**name).collect();
         NotPossible::Unknown(name.to_owned(), known.join(", "))
     }
 
@@ -181,18 +218,18 @@ impl Registry {
     pub fn withdraw(&self, plugin: &Plugin, generation: &Arc<Generation>, why: &'static str) {
         let is_young = plugin.serving().rollout.as_ref().is_some_and(|rollout| Arc::ptr_eq(&rollout.new, generation));
         if is_young && let Ok(rejected) = plugin.roll_back() {
-            self.reject(plugin.name(), &rejected, why);
+            self.reject(plugin, &rejected, why);
         }
     }
 
     /// Whether an event of this connection that faulted can be run again, on a generation that is not among those that it
     /// has faulted on.
     pub fn fall_back(&self, fault: &Fault, connection: ConnectionId, avoided: &[u64]) -> bool {
-        let Some(Entry { plugin, .. }) = self.plugins.get(&fault.plugin).filter(|_| fault.cause != Cause::Host) else {
+        let Some(Entry { plugin, .. }) = self.find(&fault.plugin).filter(|_| fault.cause != Cause::Host) else {
             return false;
         };
         if let Some(rejected) = plugin.faulted(fault.generation) {
-            self.reject(&fault.plugin, &rejected, "it faulted at once, or too often");
+            self.reject(&plugin, &rejected, "it faulted at once, or too often");
         }
         let again = plugin.has_other(connection, avoided);
         if again {
@@ -203,14 +240,18 @@ impl Registry {
 
     /// Whether connections go on with an empty state where theirs does not fit the plugin.
     pub fn resets_state(&self, plugin: &str) -> bool {
-        self.plugins.get(plugin).is_some_and(|entry| entry.source.on_state_mismatch == MismatchPolicy::Reset)
+        self.find(plugin).is_some_and(|entry| entry.source.on_state_mismatch == MismatchPolicy::Reset)
     }
 
     /// The archive on a thread of its own, since it writes files and a worker is waiting.
-    fn reject(&self, name: &Arc<str>, rejected: &Generation, why: &'static str) {
+    fn reject(&self, plugin: &Plugin, rejected: &Generation, why: &'static str) {
         self.engine.abilities.metrics.rollbacks.inc();
-        let generation = rejected.identity.generation;
+        let (name, generation) = (plugin.name(), rejected.identity.generation);
         tracing::error!(plugin = %name, generation, "rolled back, {why}: the one before serves again");
+        // The same content with another `config` or other `files` is what serves again, and so is not to blame.
+        if plugin.current().hash == rejected.hash {
+            return;
+        }
         let (archive, name, hash) = (self.archive.clone(), name.clone(), rejected.hash.clone());
         std::thread::spawn(move || archive.reject(&name, &hash));
     }
@@ -243,7 +284,7 @@ fn first(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source
 }
 
 fn from_file(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source) -> Result<Generation, LoadError> {
-    let candidate = compile::read(source, engine.abilities.limits.plugin_bytes)?;
+    let candidate = compile::read(source, engine.abilities.limits().plugin_bytes)?;
     accept((engine, cache, archive), source, &candidate, || FIRST)
 }
 

@@ -12,7 +12,7 @@ mod sighting;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,11 @@ use sighting::Sighting;
 
 /// Ends the watching when dropped.
 pub struct Watcher {
-    _alive: Arc<()>,
+    wanted: Arc<Wanted>,
 }
+
+/// What is to be watched from now on, if that was said anew.
+type Wanted = Mutex<Option<Vec<Sighting>>>;
 
 /// What became of a watched file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,20 @@ pub struct Watch {
     looked: Instant,
 }
 
+impl Watcher {
+    /// Watches these files in place of those before. A change from this moment on is noticed, if not at once; a change of
+    /// a file that stays is not forgotten.
+    pub fn watch(&self, files: impl IntoIterator<Item = PathBuf>) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = wanted.take().unwrap_or_default();
+        let mut keep = |file: PathBuf| match named.iter().position(|known| known.file() == file) {
+            Some(place) => named.swap_remove(place),
+            None => Sighting::new(file),
+        };
+        *wanted = Some(files.into_iter().map(&mut keep).collect());
+    }
+}
+
 impl Watch {
     /// Begins to watch: whatever happens to the files from now on will be told. `poll` is how often to look, without the
     /// system's events.
@@ -102,14 +119,14 @@ impl Watch {
 
     /// Calls `changed` on a thread of its own for whatever happens.
     pub fn tell(self, changed: impl FnMut(&Path, Change) + Send + 'static) -> std::io::Result<Watcher> {
-        let alive = Arc::new(());
-        let alive_there = Arc::downgrade(&alive);
-        thread::Builder::new().name("watcher".into()).spawn(move || self.run(&alive_there, changed))?;
-        Ok(Watcher { _alive: alive })
+        let wanted = Arc::new(Wanted::default());
+        let wanted_there = Arc::downgrade(&wanted);
+        thread::Builder::new().name("watcher".into()).spawn(move || self.run(&wanted_there, changed))?;
+        Ok(Watcher { wanted })
     }
 
-    fn run(mut self, alive: &Weak<()>, mut changed: impl FnMut(&Path, Change)) {
-        while alive.strong_count() > 0 {
+    fn run(mut self, wanted: &Weak<Wanted>, mut changed: impl FnMut(&Path, Change)) {
+        while self.take_wanted(wanted) {
             self.wait();
             if self.looked.elapsed() >= self.pace.look {
                 self.look(&mut changed);
@@ -121,6 +138,23 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// Goes over to the files that were named last; false once nobody wants any. What is known of a file that stays is kept.
+    fn take_wanted(&mut self, wanted: &Weak<Wanted>) -> bool {
+        let Some(wanted) = wanted.upgrade() else { return false };
+        let named = wanted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(named) = named {
+            let mut known = std::mem::take(&mut self.files);
+            let mut keep = |new: Sighting| match known.iter().position(|known| known.file() == new.file()) {
+                Some(place) => known.swap_remove(place),
+                None => new,
+            };
+            self.files = named.into_iter().map(&mut keep).collect();
+            // What changed since it was named is found by the next look.
+            self.subscribe();
+        }
+        true
     }
 
     /// Waits for an event, or until something is due.

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
 
 use super::room::RoomKey;
@@ -31,12 +32,13 @@ const PAGE_BYTES: usize = 1024 * 1024;
 
 /// What rooms may keep, and what all of them need for it.
 pub struct Memory {
-    rooms: Vec<RoomConfig>,
+    /// Asked when a room begins; one that exists keeps what it began with.
+    rooms: ArcSwap<Vec<RoomConfig>>,
     clock: Clock,
     /// The epoch of the next room. Begins at the wall clock's microseconds, so that those of an earlier start of the
     /// server lie below it; 2^53 is reached in the year 2255.
     epochs: AtomicU64,
-    bound: usize,
+    bound: AtomicUsize,
     used: Mutex<HashMap<TenantId, Arc<AtomicUsize>>>,
     dropped: Counter,
 }
@@ -107,18 +109,24 @@ impl Memory {
     pub fn new(rooms: &[RoomConfig], clock: &Clock, limits: &Limits, metrics: &Metrics) -> Arc<Self> {
         let epochs = u64::try_from(clock.wall().as_micros()).unwrap_or_default();
         Arc::new(Self {
-            rooms: rooms.to_vec(),
+            rooms: ArcSwap::from_pointee(rooms.to_vec()),
             clock: clock.clone(),
             epochs: AtomicU64::new(epochs),
-            bound: limits.history_bytes,
+            bound: AtomicUsize::new(limits.history_bytes),
             used: Mutex::default(),
             dropped: metrics.history_dropped.clone(),
         })
     }
 
-    /// Whether rooms of this name keep messages.
+    /// Has rooms that begin from now on keep what this says. The bound of a tenant applies to all at their next message.
+    pub fn change(&self, rooms: &[RoomConfig], limits: &Limits) {
+        self.bound.store(limits.history_bytes, Ordering::Relaxed);
+        self.rooms.store(Arc::new(rooms.to_vec()));
+    }
+
+    /// Whether a room of this name that begins now keeps messages.
     pub fn keeps(&self, name: &str) -> bool {
-        self.rooms.iter().any(|room| room.pattern.matches(name))
+        self.rooms.load().iter().any(|room| room.pattern.matches(name))
     }
 
     /// Names the life of a room that begins.
@@ -128,7 +136,7 @@ impl Memory {
 
     /// The memory of a room that begins; none where it keeps nothing.
     pub fn begin(self: &Arc<Self>, key: &RoomKey, epoch: u64) -> Option<History> {
-        let keep = self.rooms.iter().find(|room| room.pattern.matches(&key.name))?.keep;
+        let keep = self.rooms.load().iter().find(|room| room.pattern.matches(&key.name))?.keep;
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).entry(key.tenant).or_default().clone();
         Some(History { memory: self.clone(), keep, epoch, window: VecDeque::new(), bytes: 0, total: 0, used })
     }
@@ -165,7 +173,8 @@ impl History {
         if self.window.len() >= self.keep.messages || self.bytes + cost > self.keep.bytes {
             return false;
         }
-        let add = |used: usize| used.checked_add(cost).filter(|sum| *sum <= self.memory.bound);
+        let bound = self.memory.bound.load(Ordering::Relaxed);
+        let add = |used: usize| used.checked_add(cost).filter(|sum| *sum <= bound);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 

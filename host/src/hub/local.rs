@@ -18,6 +18,7 @@ use super::mailbox::{Mailbox, Offered, Outgoing};
 use super::room::RoomKey;
 use crate::event::{Origin, Place, Replay};
 use crate::id::{ConnectionId, TenantId, WorkerIndex};
+use crate::message::CloseFrame;
 use crate::metrics::Metrics;
 
 /// After this many mails in a row the worker's other tasks get their turn.
@@ -72,6 +73,15 @@ impl LocalHub {
     /// The mailboxes of all connections, for a drain.
     pub fn mailboxes(&self) -> Vec<Rc<Mailbox>> {
         self.connections.borrow().values().cloned().collect()
+    }
+
+    /// Closes the connections that came through routes of which this is said, as the members of the routes' rooms.
+    pub fn close_routes(&self, is_over: impl Fn(&str) -> bool, frame: &CloseFrame) {
+        for (key, members) in self.rooms.borrow().iter() {
+            if key.name.strip_prefix("@route/").is_some_and(&is_over) {
+                members.values().for_each(|member| member.mailbox.close(frame.clone()));
+            }
+        }
     }
 
     /// A connection of the tenant, if it is here and open.

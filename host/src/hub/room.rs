@@ -128,8 +128,9 @@ impl Rooms {
 
     /// Lets go of kept messages whose time is over, and of rooms that nothing is left of.
     pub fn sweep(&self) {
-        let keeping = |(key, room): (&RoomKey, &Arc<Room>)| room.keeps.then(|| (key.clone(), room.clone()));
-        let rooms: Vec<_> = self.read().iter().filter_map(keeping).collect();
+        // One without memory can be empty where another configuration came between its last question and its beginning.
+        let over = |(key, room): &(&RoomKey, &Arc<Room>)| room.keeps || (!key.is_implicit() && room.count() == 0);
+        let rooms: Vec<_> = self.read().iter().filter(over).map(|(key, room)| (key.clone(), room.clone())).collect();
         for (key, room) in rooms {
             if room.is_idle() {
                 self.remove_if_idle(&key);
@@ -205,6 +206,11 @@ impl Room {
     fn is_idle(&self) -> bool {
         let kept = self.keeps && self.order().history.as_mut().is_some_and(History::expire);
         !kept && self.count() == 0
+    }
+
+    /// Whether it keeps messages, as the configuration said when it began.
+    pub fn keeps(&self) -> bool {
+        self.keeps
     }
 
     /// How many members there are.

@@ -9,38 +9,46 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{CapacityConfig, WhenFull};
 
-/// All slots of one route.
+/// How many slots of a route are taken: one counter for as long as a route of this name is configured or has connections.
+pub type Taken = AtomicUsize;
+
+/// All slots of one route under one configuration.
 #[derive(Debug)]
 pub struct Capacity {
-    /// At least 1.
-    connections: usize,
-    when_full: WhenFull,
-    /// Between 0 and `connections`.
-    taken: AtomicUsize,
+    /// None for as many as come; they are counted all the same, for a configuration that sets a limit later.
+    limit: Option<CapacityConfig>,
+    /// More than the limit only where it was lowered under open connections.
+    taken: Arc<Taken>,
 }
 
 /// One taken slot, given back when it is dropped.
 #[derive(Debug)]
-pub struct Slot(Arc<Capacity>);
+pub struct Slot(Arc<Taken>);
 
 impl Capacity {
-    /// With all slots free.
-    pub fn new(config: &CapacityConfig) -> Arc<Self> {
-        let when_full = config.when_full.clone();
-        Arc::new(Self { connections: config.connections, when_full, taken: AtomicUsize::new(0) })
+    /// The slots that this counter counts.
+    pub fn new(limit: Option<CapacityConfig>, taken: Arc<Taken>) -> Self {
+        Self { limit, taken }
     }
 
     /// Takes a slot; where none is free, the error says what to tell the client.
-    pub fn take(self: &Arc<Self>) -> Result<Slot, &WhenFull> {
-        let one_more = |taken| (taken < self.connections).then_some(taken + 1);
+    pub fn take(&self) -> Result<Slot, WhenFull> {
+        let most = self.limit.as_ref().map_or(usize::MAX, |limit| limit.connections);
+        let one_more = |taken| (taken < most).then_some(taken + 1);
         let taken = self.taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more);
-        taken.map(|_| Slot(self.clone())).map_err(|_| &self.when_full)
+        let when_full = || self.limit.as_ref().map(|limit| limit.when_full.clone()).unwrap_or_default();
+        taken.map(|_| Slot(self.taken.clone())).map_err(|_| when_full())
+    }
+
+    /// The counter.
+    pub fn taken(&self) -> &Arc<Taken> {
+        &self.taken
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -48,8 +56,12 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    fn capacity(connections: usize) -> Arc<Capacity> {
-        Capacity::new(&CapacityConfig { connections, when_full: WhenFull::default() })
+    fn capacity(connections: usize) -> Capacity {
+        limited(connections, Arc::default())
+    }
+
+    fn limited(connections: usize, taken: Arc<Taken>) -> Capacity {
+        Capacity::new(Some(CapacityConfig { connections, when_full: WhenFull::default() }), taken)
     }
 
     #[test]
@@ -57,10 +69,22 @@ mod tests {
         let capacity = capacity(2);
         let first = capacity.take().expect("one is free");
         let _second = capacity.take().expect("one is free");
-        assert_eq!(capacity.take().err(), Some(&WhenFull::default()));
+        assert_eq!(capacity.take().err(), Some(WhenFull::default()));
         drop(first);
         let _third = capacity.take().expect("one came back");
         assert!(capacity.take().is_err());
+    }
+
+    #[test]
+    fn what_is_taken_counts_under_the_next_limit_too() {
+        let unlimited = Capacity::new(None, Arc::default());
+        let mut open = vec![unlimited.take().expect("as many as come"), unlimited.take().expect("as many as come")];
+        let limited = limited(1, unlimited.taken().clone());
+        for _ in 0..2 {
+            assert!(limited.take().is_err());
+            open.pop();
+        }
+        assert!(limited.take().is_ok());
     }
 
     #[test]

@@ -57,13 +57,21 @@ impl Connection {
         let metrics = worker.metrics();
         metrics.accepted.inc();
         metrics.connections.inc();
-        let deadlines = Deadlines::new(worker.limits(), chain.route().idle);
+        let deadlines = Deadlines::new(&worker.limits(), chain.route().idle);
         let (joins, alarm, controls) = Default::default();
         let connection = Self { worker, chain, mailbox, kept, passed, joins, deadlines, alarm, controls };
         for room in connection.implicit_rooms() {
             connection.worker.local.join(&connection.mailbox, &room, Replay::Nothing);
         }
+        connection.close_if_removed();
         connection
+    }
+
+    /// For a handshake that was let in under an earlier plan; later plans look at all open connections.
+    fn close_if_removed(&self) {
+        if self.worker.plan().plan.closes(&self.chain.route().names.route) {
+            self.mailbox.close(close::ROUTE_REMOVED);
+        }
     }
 
     /// Carries out what an event asked for. Closes the connection, as after a fault, where its writes were lost.

@@ -73,16 +73,18 @@ async fn route(
     peer: SocketAddr,
     load: &Load,
 ) -> Result<Response<Body>, Refusal> {
-    let shared = worker.shared();
+    let layout = worker.plan();
+    let plan = &layout.plan;
     let path = path::normalize(request.uri().path()).ok_or(Refusal::BadPath)?;
     if !asks_for_websocket(request.headers()) {
-        let file = files::serve(&shared.statics, request.method(), &path).await;
-        return match (file, shared.routes.find(&path)) {
+        let file = files::serve(&plan.statics, request.method(), &path).await;
+        return match (file, plan.routes.find(&path)) {
             (Err(_), Some(_)) => Err(Refusal::NotAnUpgrade),
             (file, _) => file,
         };
     }
-    let (route, params) = shared.routes.find(&path).ok_or(Refusal::NotFound)?;
-    let peer = peer::of_request(&shared.proxies, peer, request.headers()).to_string();
-    upgrade::open(worker, request, upgrade::Target { route, path: &path, params, peer }, load.share()).await
+    let (route, params) = plan.routes.find(&path).ok_or(Refusal::NotFound)?;
+    let peer = peer::of_request(&plan.proxies, peer, request.headers()).to_string();
+    let target = upgrade::Target { chain: layout.chain(route), path: &path, params, peer };
+    upgrade::open(worker, request, target, load.share()).await
 }

@@ -21,7 +21,8 @@ use crate::config::ProxiesConfig;
 /// behind it; none where the socket is to be closed.
 pub async fn of_socket(worker: &Worker, stream: &mut TcpStream) -> Option<SocketAddr> {
     let socket = canonical(stream.peer_addr().ok()?);
-    let proxies = &worker.shared().proxies;
+    let layout = worker.plan();
+    let proxies = &layout.plan.proxies;
     if !proxies.protocol {
         return Some(socket);
     }
@@ -31,7 +32,7 @@ pub async fn of_socket(worker: &Worker, stream: &mut TcpStream) -> Option<Socket
         header = header => header.unwrap_or(Err(BadHeader::Late)),
         _ = stopping.wait_for(|stopping| *stopping) => return None,
     };
-    header.map_err(|reason| refuse(worker, socket, &reason)).ok()
+    header.map_err(|reason| refuse(worker, (socket, proxies.trust(socket.ip())), &reason)).ok()
 }
 
 /// Who sent a request that came from this address.
@@ -66,11 +67,11 @@ async fn reported(
 }
 
 /// Said once aloud, so that a client cannot flood the log; counted each time.
-fn refuse(worker: &Worker, socket: SocketAddr, reason: &BadHeader) {
+fn refuse(worker: &Worker, (socket, is_trusted): (SocketAddr, bool), reason: &BadHeader) {
     match reason {
         BadHeader::Gone => return,
         // It owed no header, so it is late with its request.
-        BadHeader::Late if !worker.shared().proxies.trust(socket.ip()) => {
+        BadHeader::Late if !is_trusted => {
             worker.metrics().bad_heads.inc();
             return;
         }

@@ -90,7 +90,7 @@ pub struct Socket {
 impl Socket {
     /// Takes over a socket after its handshake, with what was read beyond it.
     pub async fn new(stream: TcpStream, read_already: Bytes, abilities: &Abilities) -> Self {
-        let (limits, clock) = (&abilities.limits, abilities.clock.clone());
+        let (limits, clock) = (abilities.limits.load_full(), abilities.clock.clone());
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)

@@ -30,7 +30,7 @@ use crate::hub::commit::{Commit, Joins, abandon};
 use crate::hub::mailbox::{Bounds, Mailbox};
 use crate::id::TenantId;
 use crate::message::{CloseFrame, close};
-use crate::routes::capacity::{Capacity, Slot};
+use crate::routes::capacity::Slot;
 use crate::routes::{Captures, Route};
 use crate::store::Lost;
 
@@ -53,8 +53,8 @@ const RESERVED: [&str; 11] = [
 
 /// Where a request leads.
 pub struct Target<'a> {
-    /// The route.
-    pub route: &'a Arc<Route>,
+    /// The chain of the route, and with it the route, under the plan that the request came in under.
+    pub chain: Rc<Chain>,
     /// The normalized path.
     pub path: &'a str,
     /// What the pattern captured.
@@ -76,7 +76,7 @@ struct Opening {
 /// What a connection counts for, given back when its end is over.
 struct Held {
     _load: Load,
-    /// None where the route has no limit.
+    /// None for one that is let in only to be closed.
     _slot: Option<Slot>,
 }
 
@@ -90,21 +90,21 @@ pub async fn open(
     let upgraded = hyper::upgrade::on(&mut request);
     let (head, _) = request.into_parts();
     let upgrade = head::check(&head)?;
-    if let Err(refusal) = head::check_origin(&head.headers, &target.route.origins) {
+    if let Err(refusal) = head::check_origin(&head.headers, &target.chain.route().origins) {
         worker.metrics().refused_origin.inc();
         return Err(refusal);
     }
     if *worker.shared().stopping.borrow() {
         return Err(Refusal::Draining);
     }
-    let slot = match target.route.capacity.as_ref().map(Capacity::take).transpose() {
+    let slot = match target.chain.route().capacity.take() {
         Ok(slot) => slot,
         Err(when_full) => return full(worker, when_full, (&upgrade.key, upgraded), load),
     };
-    let held = Held { _load: load, _slot: slot };
-    let chain = worker.chain(target.route.index);
+    let held = Held { _load: load, _slot: Some(slot) };
+    let chain = target.chain.clone();
     let handshake = Arc::new(pack(&head, &target, &upgrade));
-    let mailbox = Mailbox::new(worker.ids.next(), TenantId::UNNAMED, bounds(worker, target.route));
+    let mailbox = Mailbox::new(worker.ids.next(), TenantId::UNNAMED, bounds(worker, chain.route()));
     let opening = Opening { worker: worker.clone(), chain, mailbox, upgrade, upgraded, held };
     // A task of its own: hyper drops this future when the client goes away, and a gate that passed must hear of it.
     tokio::task::spawn_local(opening.run(handshake)).await.unwrap_or(Err(Refusal::Fault))
@@ -113,14 +113,14 @@ pub async fn open(
 /// Turns away one connection too many, with a WebSocket that is opened only for that where the route wants it so.
 fn full(
     worker: &Rc<Worker>,
-    when_full: &WhenFull,
+    when_full: WhenFull,
     (key, upgraded): (&str, OnUpgrade),
     load: Load,
 ) -> Result<Response<Body>, Refusal> {
     worker.metrics().refused_capacity.inc();
     let frame = match when_full {
-        WhenFull::Respond(status) => return Err(Refusal::Full(*status)),
-        WhenFull::Close(frame) => frame.clone(),
+        WhenFull::Respond(status) => return Err(Refusal::Full(status)),
+        WhenFull::Close(frame) => frame,
     };
     let response = switching(key, None).map_err(|_| Refusal::Fault)?;
     // Refusals by a status are counted where they are answered.
@@ -149,7 +149,7 @@ fn pack(head: &request::Parts, target: &Target<'_>, upgrade: &Upgrade) -> Handsh
         headers,
         subprotocols: upgrade.subprotocols.clone(),
     };
-    Handshake::pack(&parts, target.route.names.clone())
+    Handshake::pack(&parts, target.chain.route().names.clone())
 }
 
 impl Opening {

@@ -4,21 +4,23 @@
 //! is here without locks.
 //! Invariant: a connection and all instances that it leases stay on one thread for their whole life.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::Guard;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::alarms::Alarms;
+use super::plan::{Layout, Plan};
 use super::{Shared, http};
-use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::engine::Abilities;
-use crate::engine::pool::Pool;
+use crate::engine::pool::Pools;
 use crate::engine::ticker::Activity;
 use crate::hub::inbox::Received;
 use crate::hub::local::LocalHub;
@@ -26,7 +28,6 @@ use crate::id::{ConnectionIds, WorkerIndex};
 use crate::limits::Limits;
 use crate::message::close;
 use crate::metrics::Metrics;
-use crate::routes::RouteIndex;
 use crate::services::Services;
 
 /// How many accepted sockets may wait for a worker.
@@ -45,9 +46,9 @@ pub struct Worker {
     /// When its connections are to be woken.
     pub alarms: Alarms,
     shared: Arc<Shared>,
-    /// By route.
-    chains: Vec<Rc<Chain>>,
-    pools: Vec<Rc<Pool>>,
+    /// The plan that was looked at last.
+    layout: RefCell<Rc<Layout>>,
+    pools: Pools,
     activity: Rc<Activity>,
     load: Arc<AtomicUsize>,
 }
@@ -112,12 +113,11 @@ impl Worker {
         let activity = Rc::new(engine.ticker().activity());
         let abilities = engine.abilities();
         let local = LocalHub::new(abilities.hub.clone(), index, abilities.metrics.clone(), inbox);
-        let plugins = shared.registry.plugins();
-        let pools: Vec<_> =
-            plugins.map(|plugin| Rc::new(Pool::new(plugin.clone(), engine.clone(), activity.clone()))).collect();
-        let chains = chains(&shared, &pools);
+        let pools = Pools::new(engine.clone(), activity.clone());
+        let plan = shared.plans.borrow().clone();
+        let layout = RefCell::new(Rc::new(Layout::new(plan, &shared.registry, |plugin| pools.of(plugin))));
         let (ids, alarms) = (ConnectionIds::new(index), Alarms::new(abilities.clock.clone()));
-        Self { local: Rc::new(local), ids, alarms, shared, chains, pools, activity, load }
+        Self { local: Rc::new(local), ids, alarms, shared, layout, pools, activity, load }
     }
 
     /// Serves until the order to stop came and all connections are gone, or the time for that is over.
@@ -126,9 +126,12 @@ impl Worker {
         let alarms = tokio::task::spawn_local(self.clone().ring());
         let sweep = tokio::task::spawn_local(self.clone().sweep());
         let sweep_shared = tokio::task::spawn_local(self.clone().sweep_shared());
-        let services = self.start_services().await;
+        // From before the services start, so that no plan falls between.
+        let plans = self.shared.plans.subscribe();
+        let mut services = self.start_services().await;
         tokio::select! {
             () = self.take(sockets) => {}
+            () = self.follow(plans, services.as_mut()) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
         self.drain().await;
@@ -146,7 +149,8 @@ impl Worker {
         if self.local.worker() != 0 {
             return None;
         }
-        let services = Services::start(&self.shared.registry, &self.local, &self.activity).await;
+        let plugins = self.plan().plan.plugins.clone();
+        let services = Services::start(&plugins, (&self.shared.registry, &self.local, &self.activity)).await;
         self.shared.serving.send_replace(true);
         Some(services)
     }
@@ -155,6 +159,18 @@ impl Worker {
         while let Some(socket) = sockets.recv().await {
             let load = Load::count(&self.load);
             tokio::task::spawn_local(http::serve(self.clone(), socket, load));
+        }
+    }
+
+    /// Does what another plan asks for at once; ends with the server.
+    async fn follow(&self, mut plans: watch::Receiver<Arc<Plan>>, mut services: Option<&mut Services>) {
+        while plans.changed().await.is_ok() {
+            plans.mark_unchanged();
+            let layout = self.plan();
+            self.local.close_routes(|route| layout.plan.closes(route), &close::ROUTE_REMOVED);
+            if let Some(services) = &mut services {
+                services.follow(&layout.plan.plugins);
+            }
         }
     }
 
@@ -169,7 +185,7 @@ impl Worker {
     async fn sweep(self: Rc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
-            self.pools.iter().for_each(|pool| pool.sweep());
+            self.pools.sweep();
         }
     }
 
@@ -197,9 +213,14 @@ impl Worker {
         }
     }
 
-    /// The chain of a route.
-    pub fn chain(&self, route: RouteIndex) -> Rc<Chain> {
-        self.chains[route].clone()
+    /// The plan in force. Chains of the one before live on in the connections that have them.
+    pub fn plan(&self) -> Rc<Layout> {
+        let plan = self.shared.plans.borrow().clone();
+        let mut layout = self.layout.borrow_mut();
+        if !Arc::ptr_eq(&layout.plan, &plan) {
+            *layout = Rc::new(Layout::new(plan, &self.shared.registry, |plugin| self.pools.of(plugin)));
+        }
+        layout.clone()
     }
 
     /// What all workers share.
@@ -212,9 +233,9 @@ impl Worker {
         self.shared.registry.engine().abilities()
     }
 
-    /// All limits.
-    pub fn limits(&self) -> &Limits {
-        &self.abilities().limits
+    /// All limits, for use now and not for keeping.
+    pub fn limits(&self) -> Guard<Arc<Limits>> {
+        self.abilities().limits()
     }
 
     /// The server's clock.
@@ -226,18 +247,6 @@ impl Worker {
     pub fn metrics(&self) -> &Metrics {
         &self.abilities().metrics
     }
-}
-
-fn chains(shared: &Shared, pools: &[Rc<Pool>]) -> Vec<Rc<Chain>> {
-    let find = |name: &String| {
-        let pool = pools.iter().find(|pool| **pool.plugin().name() == **name);
-        pool.expect("the configuration names only plugins that it has").clone()
-    };
-    let chain = |route: &Arc<crate::routes::Route>| {
-        let middleware = route.middleware.iter().map(find).collect();
-        Rc::new(Chain::new(route.clone(), middleware, find(&route.handler), shared.registry.clone()))
-    };
-    shared.routes.all().iter().map(chain).collect()
 }
 
 impl Load {

@@ -66,7 +66,7 @@ impl Draft {
 
     /// WIT `store.set`, for a key that was checked.
     pub fn set(&mut self, key: &str, value: Bytes, ttl_ms: Option<u32>) -> Result<(), Refusal> {
-        let (size, limit) = (value.len(), self.store.shared.limits.store_value_bytes);
+        let (size, limit) = (value.len(), self.store.limits().store_value_bytes);
         if size > limit {
             return Err(Refusal::ValueTooLarge { size, limit });
         }
@@ -107,10 +107,10 @@ impl Draft {
         if !self.shares.contains(key) {
             self.fits_event(Size::default(), 1)?;
         }
-        let (now, growth, limits) = (self.store.now(), self.growth, &self.store.shared.limits);
+        let (now, growth, limits) = (self.store.now(), self.growth, self.store.limits());
         let mut tables = self.store.lock();
         let values = tables.of(self.tenant, now);
-        let fits = |values: &super::Values, added| values.fits(limits, growth + added, added);
+        let fits = |values: &super::Values, added| values.fits(&limits, growth + added, added);
         let sum = values.increment((key, self.event), by, (now, ends), fits)?;
         let others = values.get(key, now, self.event).map(|(_, shares)| shares);
         drop(tables);
@@ -131,7 +131,7 @@ impl Draft {
             let mut tables = self.store.lock();
             let values = tables.of(self.tenant, self.store.now());
             let growth = size.unwrap_or_default() - values.size_of(key);
-            values.fits(&self.store.shared.limits, self.growth - before.1 + growth, growth - before.1)?;
+            values.fits(&self.store.limits(), self.growth - before.1 + growth, growth - before.1)?;
             growth
         };
         self.held = self.held - before.0 + held;
@@ -142,7 +142,7 @@ impl Draft {
 
     /// Refuses more keys or bytes than one event may ask for.
     fn fits_event(&self, more: Size, keys: usize) -> Result<(), Refusal> {
-        let limits = &self.store.shared.limits;
+        let limits = self.store.limits();
         let keys_after = self.writes.len() + self.shares.len() + keys;
         let bytes_after = self.held.bytes + more.bytes;
         let fits = keys_after <= limits.effects && (more.bytes <= 0 || bytes_after <= limits.effects_bytes as i64);

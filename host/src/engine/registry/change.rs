@@ -1,0 +1,126 @@
+//! A change of the plugins, as another configuration has it: loaded whole first, and then applied whole.
+//!
+//! A plugin whose `path`, `config` or `files` changed gets a new generation; one that is new gets its first; one that is no
+//! longer there ends with the last connection that has it. What stays as it is is not read again.
+//! Invariants: until it is applied, a change has changed nothing; while it is prepared and applied, no reload runs.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Entries, Entry, FIRST, LoadErrors, Order, Parted, Plugins, Registry, record, rejected};
+use crate::engine::compile::{self, Candidate, LoadError, Source};
+use crate::engine::generation::Generation;
+use crate::engine::plugin::Plugin;
+
+/// Who has such generations take over, in records.
+const BY: &str = "configuration";
+
+/// Plugins that are ready to take the place of those that the registry has.
+pub struct Change<'a> {
+    registry: &'a Registry,
+    entries: Entries,
+    /// What takes over in plugins that stay, and how long each took to load.
+    next: Vec<(Entry, Generation, Duration)>,
+    /// What the archive is to note as good.
+    loaded: Vec<(Arc<str>, Candidate)>,
+    _one_at_a_time: MutexGuard<'a, ()>,
+}
+
+impl Registry {
+    /// Loads what is new in these sources. Slow: not for a worker's thread.
+    pub fn prepare(&self, sources: Vec<Source>) -> Result<Change<'_>, LoadErrors> {
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let (entries, next, loaded) = Default::default();
+        let mut change = Change { registry: self, entries, next, loaded, _one_at_a_time };
+        let errors: Vec<_> = sources.into_iter().filter_map(|source| change.add(source).err()).collect();
+        if errors.is_empty() { Ok(change) } else { Err(LoadErrors(errors)) }
+    }
+
+    pub(super) fn parted(&self, name: &str) -> Option<Entry> {
+        let parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
+        parted.iter().filter(|parted| *parted.source.name == *name).find_map(|parted| {
+            let plugin = parted.plugin.upgrade()?;
+            Some(Entry { plugin, source: parted.source.clone() })
+        })
+    }
+}
+
+impl Change<'_> {
+    /// The plugins as they will be.
+    pub fn plugins(&self) -> Plugins {
+        self.entries.iter().map(|(name, entry)| (name.clone(), entry.plugin.clone())).collect()
+    }
+
+    /// Puts all of it in place.
+    pub fn apply(self) {
+        let Self { registry, entries, next, loaded, .. } = self;
+        for (name, Candidate { hash, bytes }) in loaded {
+            registry.archive.keep(&name, &hash, &bytes);
+        }
+        for (entry, next, took) in next {
+            registry.engine.abilities.metrics.reloads.inc();
+            let (plugin, generation) = (entry.plugin.name(), next.identity.generation);
+            tracing::info!(%plugin, generation, "reloaded with what the configuration says");
+            registry.roll_out(&entry, next, Order { by: BY, canary: None }, took);
+        }
+        let before = registry.entries.swap(Arc::new(entries));
+        let mut parted = registry.parted.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = registry.entries.load();
+        parted.retain(|parted| parted.plugin.strong_count() > 0 && !entries.contains_key(&parted.source.name));
+        for (_, entry) in before.iter().filter(|(name, _)| !entries.contains_key(*name)) {
+            parted.push(Parted { plugin: Arc::downgrade(&entry.plugin), source: entry.source.clone() });
+        }
+    }
+
+    fn add(&mut self, source: Source) -> Result<(), LoadError> {
+        let present = self.registry.entries.load().get(&source.name).cloned();
+        let is_same = present.as_ref().is_some_and(|present| is_same(&present.source, &source));
+        let known = present.or_else(|| self.registry.parted(&source.name));
+        // Its open connections go on using it as they do.
+        let source = known.iter().fold(source, |source, known| Source {
+            handler: source.handler || known.source.handler,
+            middleware: source.middleware || known.source.middleware,
+            ..source
+        });
+        let plugin = match known {
+            Some(Entry { plugin, .. }) if is_same => {
+                compile::check_role(&source, &plugin.current())?;
+                plugin
+            }
+            Some(Entry { plugin, .. }) => {
+                let (generation, took) = self.load(&source, Some(&plugin))?;
+                let entry = Entry { plugin: plugin.clone(), source: source.clone() };
+                self.next.push((entry, generation, took));
+                plugin
+            }
+            None => {
+                let (generation, took) = self.load(&source, None)?;
+                let record = record(&generation, &self.registry.engine, BY, took);
+                let plugin = Arc::new(Plugin::new(source.name.clone(), generation));
+                plugin.record(record);
+                plugin
+            }
+        };
+        self.entries.insert(source.name.clone(), Entry { plugin, source });
+        Ok(())
+    }
+
+    fn load(&mut self, source: &Source, plugin: Option<&Arc<Plugin>>) -> Result<(Generation, Duration), LoadError> {
+        let start = Instant::now();
+        let Registry { engine, cache, archive, .. } = self.registry;
+        let candidate = compile::read(source, engine.abilities.limits().plugin_bytes)?;
+        let runs = plugin.is_some_and(|plugin| plugin.current().hash == candidate.hash);
+        if !runs && archive.is_rejected(&source.name, &candidate.hash) {
+            return Err(rejected(source));
+        }
+        let number = plugin.map_or(FIRST, |plugin| plugin.next_number());
+        let generation = compile::load(engine, Some(cache), (source, &candidate), number)?;
+        self.loaded.push((source.name.clone(), candidate));
+        Ok((generation, start.elapsed()))
+    }
+}
+
+/// Whether a plugin needs no new generation.
+fn is_same(one: &Source, other: &Source) -> bool {
+    (&one.path, &one.config, &one.files) == (&other.path, &other.config, &other.files)
+}
