@@ -47,7 +47,7 @@ const DOORS: [(&str, &[&str]); 12] = [
     ("toml", &["config"]),
     ("ipnet", &["config"]),
     ("redb", &["store/disk"]),
-    ("rustix", &["engine/compiler"]),
+    ("rustix", &["engine/compiler", "cli/dev/job"]),
 ];
 
 /// Lines before the tests of a file.

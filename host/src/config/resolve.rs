@@ -4,6 +4,8 @@
 //! wrong is gathered too, so that one run of `check` shows everything.
 //! Invariant: what comes out without a problem needs no further checks, plugin files apart.
 
+mod plugins;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -195,48 +197,6 @@ impl Resolver<'_> {
         ProxiesConfig { trusted, forwarded, protocol }
     }
 
-    fn plugins(&mut self, plugins: BTreeMap<String, raw::Plugin>) {
-        for (name, plugin) in plugins {
-            if !is_plugin_name(&name) {
-                self.problem(&plugin.path, &name, "a plugin's name has letters, digits, '-' and '_' only, at most 64");
-            }
-            let path = self.folder.join(plugin.path.as_ref());
-            let watch = plugin.watch.iter().map(|entry| self.folder.join(entry.as_ref())).collect();
-            let config = plugin.config.iter().map(|(key, value)| (key.clone(), self.scalar(key, value))).collect();
-            let files = plugin.files.map(|files| self.folder(&files, "files"));
-            let (canary, canary_time) = self.canary(plugin.canary.as_ref(), plugin.canary_ms.as_ref());
-            let (build, on_state_mismatch) = (plugin.build, plugin.on_state_mismatch);
-            let plugin = PluginConfig { path, build, watch, files, on_state_mismatch, config, canary, canary_time };
-            self.plugins.insert(name, plugin);
-        }
-    }
-
-    fn canary(&mut self, share: Option<&Spanned<u8>>, time: Option<&Spanned<u64>>) -> (Option<u8>, Option<Duration>) {
-        if let Some(share) = share.filter(|share| !(1..=99).contains(share.as_ref())) {
-            self.problem(
-                share,
-                "canary",
-                "a share of the connections is 1 to 99 percent; leave it out for all at once",
-            );
-        }
-        if let (None, Some(time)) = (share, time) {
-            self.problem(time, "canary-ms", "there is no `canary` that could be promoted after this time");
-        }
-        (share.map(|share| *share.as_ref()), time.map(|time| Duration::from_millis(*time.as_ref())))
-    }
-
-    /// Guests read texts, so other plain values are written as one.
-    fn scalar(&mut self, key: &str, value: &Spanned<toml::Value>) -> String {
-        match value.as_ref() {
-            toml::Value::String(text) => text.clone(),
-            toml::Value::Array(_) | toml::Value::Table(_) => {
-                self.problem(value, key, "a plugin's configuration has plain values; write a list as one text");
-                String::new()
-            }
-            plain => plain.to_string(),
-        }
-    }
-
     fn level(&mut self, routers: Vec<raw::Router>, routes: Vec<raw::Route>, scope: &Scope) {
         for route in &routes {
             self.route(route, scope);
@@ -392,12 +352,6 @@ impl Resolver<'_> {
 /// An address as people write it: a name such as `localhost` is looked up once.
 pub fn parse_address(text: &str) -> Option<SocketAddr> {
     text.to_socket_addrs().ok()?.next()
-}
-
-/// Such a name can be part of a file's name.
-fn is_plugin_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    (1..=64).contains(&name.len()) && name.chars().all(allowed)
 }
 
 fn is_origin(origin: &str) -> bool {
