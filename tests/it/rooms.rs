@@ -163,9 +163,10 @@ async fn r4_nothing_is_missing_or_twice_while_others_write_as_fast_as_they_can()
     const EACH: u64 = 400;
     let server = chat_with("", Reuse::Always);
     let writers = (0..3).map(async |writer| {
-        let mut client = join(&server, "lobby", &format!("writer-{writer}")).await;
+        let name = format!("writer-{writer}");
+        let mut client = join(&server, "lobby", &name).await;
         for number in 0..EACH {
-            tell_among(&mut client, &number.to_string()).await;
+            tell_among(&mut client, &name, &number.to_string()).await;
         }
     });
     let newcomers = (0..10).map(async |newcomer| {
@@ -242,20 +243,25 @@ async fn r9_who_was_away_for_too_long_gets_what_is_kept_and_is_told() {
     let first = place(&mut cy, true).await;
     cy.reset();
     for content in ["lost", "lost too"] {
-        tell_among(&mut ann, content).await;
+        tell_among(&mut ann, "ann", content).await;
     }
     server.advance(Duration::from_secs(1800));
-    tell_among(&mut ann, "kept").await;
+    tell_among(&mut ann, "ann", "kept").await;
     server.advance(Duration::from_secs(1800));
     let mut cy = join(&server, "lobby", &format!("cy&since={first}")).await;
     expect_said(&mut cy, ["kept"]).await;
     assert_eq!(place(&mut cy, false).await, further(&first, 3));
 }
 
-/// Says something, and passes over whoever comes and goes meanwhile.
-async fn tell_among(client: &mut Client, content: &str) {
+/// Says something, and passes over what others say and whoever comes and goes, until it is heard.
+async fn tell_among(client: &mut Client, user: &str, content: &str) {
     say(client, content).await;
-    while told(client).await["content"] != content {}
+    loop {
+        let told = told(client).await;
+        if told["user"] == user && told["content"] == content {
+            return;
+        }
+    }
 }
 
 #[tokio::test]
