@@ -292,7 +292,9 @@ impl Socket {
         }
     }
 
+    /// The signs are noted before the peer can have seen what is flushed, so that nothing which follows from it comes before.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Happening> {
+        self.note_signs();
         if self.unflushed {
             if ready!(self.ws.poll_flush_unpin(cx)).is_err() {
                 return Poll::Ready(Happening::Lost);
