@@ -144,6 +144,11 @@ impl Chain {
         self.middleware.iter().enumerate().chain(handler)
     }
 
+    /// The link at this place; the handler's is behind the last of the middleware.
+    fn link(&self, position: usize) -> &Rc<Pool> {
+        self.middleware.get(position).unwrap_or(&self.handler)
+    }
+
     /// The middleware that exports something, outermost first.
     fn linked(
         &self,

@@ -151,6 +151,12 @@ async fn builds(clients: &mut [Client]) -> Vec<u64> {
     builds
 }
 
+/// How many connections ended on the old side, and how many on the new one.
+fn closes(server: &TestServer) -> (u64, u64) {
+    let rollout = server.app().registry().plugins()["moody"].report().rollout.expect("there is a roll-out");
+    (rollout.old.closes, rollout.new.closes)
+}
+
 async fn connect(server: &TestServer, count: usize) -> Vec<Client> {
     let mut clients = Vec::new();
     for _ in 0..count {
@@ -168,6 +174,9 @@ async fn l6_a_canary_takes_a_stable_share_until_it_is_promoted() {
     let new = first.iter().filter(|build| **build == 2).count();
     assert!((8..=40).contains(&new), "about a tenth, and not {new} of 200");
     assert_eq!(builds(&mut clients).await, first);
+    let on_new = first.iter().position(|build| *build == 2).expect("there are some");
+    clients.remove(on_new).reset();
+    server.until("the end is counted on its side", |server| closes(server) == (0, 1)).await;
     server.app().registry().promote("moody").expect("there is a roll-out");
     assert!(builds(&mut clients).await.iter().all(|build| *build == 2));
 }

@@ -68,6 +68,7 @@ impl Chain {
         let gates = gates.map(|(position, pool)| scope(pool, Interface::Gate, position));
         let handler = passed.has(HANDLER).then(|| scope(&self.handler, Interface::Handler, self.middleware.len()));
         for who in handler.into_iter().chain(gates) {
+            self.link(who.position).plugin().note_close(subject.connection);
             (ended, _) = self.alone(subject, ended, (who, &|| Event::Disconnect(frame))).await;
         }
         ended
@@ -81,7 +82,7 @@ impl Chain {
         mut ended: Ended<T>,
         (who, event): (Scope, &dyn Fn() -> Event<'a>),
     ) -> (Ended<T>, Option<Reply>) {
-        let pool = self.middleware.get(who.position).unwrap_or(&self.handler);
+        let pool = self.link(who.position);
         let mut avoided = Vec::new();
         loop {
             let mut transaction = self.begin(subject, ended.kept, &avoided);

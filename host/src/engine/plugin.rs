@@ -47,13 +47,13 @@ struct Past {
     /// The generation that was rejected last.
     rejected: Option<Arc<Generation>>,
     /// Oldest first.
-    records: VecDeque<Arc<Record>>,
+    records: VecDeque<Record>,
     /// Why the last file could not be loaded; none once one could.
     trouble: Option<String>,
 }
 
 /// What is remembered of a generation, when the generation itself may be gone.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// Its number.
     pub generation: u64,
@@ -62,13 +62,13 @@ pub struct Record {
     /// When it took over, in milliseconds since the Unix epoch.
     pub at: u64,
     /// What made it take over: "start", "file", "command", "configuration".
-    pub by: &'static str,
+    pub by: String,
     /// From reading the file to the swap, in milliseconds.
     pub took_ms: u64,
     /// Faults of its events.
-    pub faults: AtomicU64,
+    pub faults: u64,
     /// What became of it, in a word; empty for one that took over and stayed.
-    pub fate: Mutex<&'static str>,
+    pub fate: String,
 }
 
 /// What a plugin is doing, for people.
@@ -85,7 +85,7 @@ pub struct Report {
     /// Why the last file could not be loaded; none once one could.
     pub trouble: Option<String>,
     /// The generations so far, oldest first.
-    pub records: Vec<RecordReport>,
+    pub records: Vec<Record>,
 }
 
 /// A roll-out, for people.
@@ -99,25 +99,6 @@ pub struct RolloutReport {
     pub new: Seen,
     /// What was seen of the one before.
     pub old: Seen,
-}
-
-/// A generation that was, for people.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RecordReport {
-    /// Its number.
-    pub generation: u64,
-    /// The hash of its content.
-    pub hash: String,
-    /// When it took over, in milliseconds since the Unix epoch.
-    pub at: u64,
-    /// What made it take over.
-    pub by: String,
-    /// From reading the file to the swap, in milliseconds.
-    pub took_ms: u64,
-    /// Faults of its events.
-    pub faults: u64,
-    /// What became of it; empty for one that took over and stayed.
-    pub fate: String,
 }
 
 /// Why a command about generations cannot be carried out.
@@ -256,6 +237,13 @@ impl Plugin {
         }
     }
 
+    /// Notes that a connection which had this plugin ended, for a roll-out that may be going on.
+    pub fn note_close(&self, connection: ConnectionId) {
+        if let Some(rollout) = &self.serving().rollout {
+            rollout.note_close(rollout.side(connection));
+        }
+    }
+
     /// Ends a roll-out well that has shown enough, if it is still the present one.
     fn promote_if_ripe(&self, rollout: &Arc<Rollout>, now: Moment) {
         let is_present =
@@ -284,7 +272,7 @@ impl Plugin {
     pub fn faulted(&self, number: u64) -> Option<Arc<Generation>> {
         let mut past = self.lock();
         if let Some(record) = past.record(number) {
-            record.faults.fetch_add(1, Ordering::Relaxed);
+            record.faults += 1;
         }
         let serving = self.serving.load_full();
         let rollout = serving.rollout.as_ref().filter(|rollout| rollout.new.identity.generation == number)?;
@@ -315,7 +303,7 @@ impl Plugin {
         if past.records.len() == MAX_RECORDS {
             past.records.pop_front();
         }
-        past.records.push_back(Arc::new(record));
+        past.records.push_back(record);
     }
 
     /// Notes why a file could not be loaded, or that one could.
@@ -338,7 +326,7 @@ impl Plugin {
             hash: serving.generation.hash.clone(),
             rollout,
             trouble: past.trouble.clone(),
-            records: past.records.iter().map(|record| record.report()).collect(),
+            records: past.records.iter().cloned().collect(),
         }
     }
 
@@ -353,28 +341,14 @@ impl Plugin {
     }
 }
 
-impl Record {
-    fn report(&self) -> RecordReport {
-        RecordReport {
-            generation: self.generation,
-            hash: self.hash.clone(),
-            at: self.at,
-            by: self.by.to_owned(),
-            took_ms: self.took_ms,
-            faults: self.faults.load(Ordering::Relaxed),
-            fate: (*self.fate.lock().unwrap_or_else(PoisonError::into_inner)).to_owned(),
-        }
-    }
-}
-
 impl Past {
-    fn record(&self, generation: u64) -> Option<&Arc<Record>> {
-        self.records.iter().rev().find(|record| record.generation == generation)
+    fn record(&mut self, generation: u64) -> Option<&mut Record> {
+        self.records.iter_mut().rev().find(|record| record.generation == generation)
     }
 
-    fn tell(&self, generation: u64, fate: &'static str) {
+    fn tell(&mut self, generation: u64, fate: &str) {
         if let Some(record) = self.record(generation) {
-            *record.fate.lock().unwrap_or_else(PoisonError::into_inner) = fate;
+            fate.clone_into(&mut record.fate);
         }
     }
 }

@@ -10,7 +10,6 @@ pub use change::Change;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -263,10 +262,10 @@ fn record(generation: &Generation, engine: &Engine, by: &'static str, took: Dura
         generation: generation.identity.generation,
         hash: generation.hash.clone(),
         at: u64::try_from(engine.abilities.clock.wall().as_millis()).unwrap_or(u64::MAX),
-        by,
+        by: by.to_owned(),
         took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        faults: AtomicU64::new(0),
-        fate: Mutex::default(),
+        faults: 0,
+        fate: String::new(),
     }
 }
 

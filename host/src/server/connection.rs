@@ -261,8 +261,9 @@ impl Connection {
         let kept = std::mem::take(&mut self.kept);
         let event = pin!(async {
             let ended = run(&chain, subject, kept).await;
-            if chain.exports(mailbox.id(), Interface::FlowEvents)
-                && mailbox.would_be_half_full(subject.queued, &ended.effects)
+            // The cheap question first: the other one goes to every link of the chain.
+            if mailbox.would_be_half_full(subject.queued, &ended.effects)
+                && chain.exports(mailbox.id(), Interface::FlowEvents)
             {
                 mailbox.await_drain();
             }
