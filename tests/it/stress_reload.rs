@@ -3,11 +3,12 @@
 //! Every connection checks the content and the order of every answer. `SWITCHBOARD_STRESS_SECONDS` says how long, one
 //! second by default, and `SWITCHBOARD_STRESS_CONNECTIONS` on how many connections, a hundred by default.
 
-use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join, join_all};
 use switchboard_harness::{Client, Reload, Reuse, TestServer};
+use tokio::task::JoinSet;
 
 use crate::fixtures::{components, setup};
 use crate::stress::{Choices, time};
@@ -61,9 +62,9 @@ fn say_something(choices: &mut Choices) -> Said {
 }
 
 /// Talks until the time is over; every answer has to be the one to the message that it follows.
-async fn talk(client: &mut Client, choices: &mut Choices, over: &Cell<bool>) {
-    while !over.get() {
-        let said: Vec<_> = (0..IN_FLIGHT).map(|_| say_something(choices)).collect();
+async fn talk(mut client: Client, mut choices: Choices, over: Arc<AtomicBool>) -> Client {
+    while !over.load(Ordering::Relaxed) {
+        let said: Vec<_> = (0..IN_FLIGHT).map(|_| say_something(&mut choices)).collect();
         for message in &said {
             match message {
                 Said::Text(text) => client.send(text).await,
@@ -84,6 +85,7 @@ async fn talk(client: &mut Client, choices: &mut Choices, over: &Cell<bool>) {
             }
         }
     }
+    client
 }
 
 /// Another build of a component that does the same. The same number gives the same build, which is in the cache then.
@@ -133,19 +135,18 @@ async fn l1_swaps_and_traps_of_new_builds_close_lose_double_and_reorder_nothing(
     let connections = connections.map_or(100, |count| count.parse().expect("a number of connections"));
     let server = setup(SERVER).reuse(Reuse::Always).start();
     let mut choices = Choices::new();
+    let over = Arc::new(AtomicBool::new(false));
     let mut clients = Vec::new();
     for _ in 0..connections {
-        let own = choices.another();
-        clients.push((server.connect("/ws").await, own));
+        clients.push(server.connect("/ws").await);
     }
-    let over = Cell::new(false);
-    let swapping = async {
-        let swaps = swap_all(&server, time()).await;
-        over.set(true);
-        swaps
-    };
-    let talking = clients.iter_mut().map(|(client, choices)| talk(client, choices, &over));
-    let (swaps, _) = join(swapping, join_all(talking)).await;
+    // A task for each: in one for all, the runtime's budget for a task leaves some without a turn for very long.
+    let talks = clients.into_iter().map(|client| talk(client, choices.another(), over.clone()));
+    let talking: JoinSet<Client> = talks.collect();
+    let swaps = swap_all(&server, time()).await;
+    over.store(true, Ordering::Relaxed);
+    // Kept until all are counted.
+    let clients = talking.join_all().await;
     let metrics = server.metrics();
     eprintln!(
         "{swaps} swaps, {} messages on {connections} connections, {} events run again",
@@ -153,6 +154,7 @@ async fn l1_swaps_and_traps_of_new_builds_close_lose_double_and_reorder_nothing(
         metrics.events_again.get()
     );
     assert_eq!(metrics.connections.get(), connections, "nobody was closed");
+    assert_eq!(clients.len() as i64, connections);
     assert_eq!(metrics.messages_in.get(), metrics.messages_out.get(), "each message has one answer");
     assert_eq!(metrics.reloads.get(), swaps);
     assert_eq!(metrics.faults.get(), metrics.events_again.get(), "each fault was met by the build before");
