@@ -3,6 +3,8 @@
 //! The plainest use of a server: one route, one handler, and clients that keep to the protocol, or send too much.
 //! What is on the wire is in `protocol`, what goes wrong in a guest in `errors`.
 
+use futures_util::future::join_all;
+use switchboard::id::ConnectionId;
 use switchboard_harness::masked;
 
 use crate::fixtures::{serving, serving_within};
@@ -165,4 +167,17 @@ async fn mail_is_written_while_an_event_waits_and_the_next_message_is_held() {
     bob.send("join go").await;
     ann.expect_text("waited").await;
     ann.expect_text("after").await;
+}
+
+#[tokio::test]
+async fn connections_that_come_at_once_are_spread_over_the_workers() {
+    let server = serving_within("", "puppet");
+    let mut clients = join_all((0..20).map(|_| server.connect("/ws"))).await;
+    let mut on_the_first = 0;
+    for client in &mut clients {
+        client.send("id").await;
+        let id = client.text().await.parse().expect("an id");
+        on_the_first += usize::from(ConnectionId::from_guest(id).worker() == 0);
+    }
+    assert_eq!(on_the_first, 10, "of two workers");
 }

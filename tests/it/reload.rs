@@ -166,3 +166,45 @@ async fn l1_swaps_under_load_close_lose_double_and_reorder_nothing() {
     assert_eq!(server.metrics().faults.get(), 0);
     assert_eq!(server.metrics().messages_in.get(), server.metrics().messages_out.get());
 }
+
+#[tokio::test]
+async fn l4_what_no_filter_wants_any_more_does_not_overtake_what_one_has_in_hand() {
+    let server = setup(
+        r#"
+        [server]
+        workers = 1
+
+        [server.limits]
+        event-cpu-ms = 60000
+        event-wall-ms = 60000
+
+        [plugins]
+        puppet = { path = "puppet.wasm" }
+        filter = { path = "link.wasm", config = { out = "await go", when = "first" } }
+
+        [[route]]
+        path = "/filtered"
+        handler = "puppet"
+        middleware = ["filter"]
+
+        [[route]]
+        path = "/plain"
+        handler = "puppet"
+        "#,
+    )
+    .reuse(Reuse::Always)
+    .start();
+    let mut ann = server.connect("/filtered").await;
+    let mut bob = server.connect("/plain").await;
+    ann.send("id").await;
+    let id = ann.text().await;
+    ann.send("send first").await;
+    server.logged(|record| record.message == "out first").await;
+    server.replace("filter", "judge");
+    swapped(server.reload("filter").await.expect("the file is good"));
+    bob.send(&format!("send-to {id} second\nsend the filter still waits")).await;
+    bob.expect_text("the filter still waits").await;
+    bob.send("join go").await;
+    ann.expect_text("first").await;
+    ann.expect_text("second").await;
+}

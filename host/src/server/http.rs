@@ -86,5 +86,5 @@ async fn route(
     let (route, params) = plan.routes.find(&path).ok_or(Refusal::NotFound)?;
     let peer = peer::of_request(&plan.proxies, peer, request.headers()).to_string();
     let target = upgrade::Target { chain: layout.chain(route), path: &path, params, peer };
-    upgrade::open(worker, request, target, load.share()).await
+    upgrade::open(worker, request, target, load.clone()).await
 }

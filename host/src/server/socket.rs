@@ -75,6 +75,8 @@ pub struct Socket {
     held_out: Option<Happening>,
     /// What was read while an event was running: one thing, then no more is read.
     held_in: Option<Happening>,
+    /// Set while a message to the peer is with the filters: nothing that came later may overtake it.
+    passing: bool,
     told_stuck: bool,
     /// Set while the peer takes nothing; counted among all such peers.
     blocked: bool,
@@ -105,6 +107,7 @@ impl Socket {
             since_flush: 0,
             held_out: None,
             held_in: None,
+            passing: false,
             told_stuck: false,
             blocked: false,
             blocked_peers: abilities.metrics.blocked_peers.clone(),
@@ -125,6 +128,7 @@ impl Socket {
     pub async fn next(&mut self, mailbox: &Mailbox, chain: &Chain) -> Happening {
         poll_fn(|cx| {
             let happening = self.poll(cx, mailbox, chain);
+            self.passing = matches!(happening, Poll::Ready(Happening::Outgoing(_)));
             self.note_signs();
             happening
         })
@@ -184,9 +188,8 @@ impl Socket {
 
     /// What goes on beside an event that waits: mail is written up to what needs an event itself, and one message is read.
     fn poll_aside(&mut self, cx: &mut Context<'_>, mailbox: &Mailbox, chain: &Chain) {
-        if self.held_out.is_none()
-            && let Poll::Ready(happening) = self.poll_write(cx, mailbox, chain)
-        {
+        let may_write = self.held_out.is_none() && !self.passing;
+        if may_write && let Poll::Ready(happening) = self.poll_write(cx, mailbox, chain) {
             self.held_out = Some(happening);
         }
         if self.held_in.is_none()

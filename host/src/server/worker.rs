@@ -55,13 +55,21 @@ pub struct Worker {
 
 /// The acceptor's end of a worker.
 pub struct Handle {
-    sockets: mpsc::Sender<std::net::TcpStream>,
+    sockets: mpsc::Sender<Handed>,
     load: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Counts a socket as part of its worker's load until dropped.
-pub struct Load(Arc<AtomicUsize>);
+/// A socket on its way to its worker, counted already: else all that come at once would go to the same one.
+type Handed = (std::net::TcpStream, Load);
+
+/// Counts a socket as part of its worker's load until the last clone is dropped.
+#[derive(Clone)]
+pub struct Load {
+    _counted: Arc<Counted>,
+}
+
+struct Counted(Arc<AtomicUsize>);
 
 impl Handle {
     /// How many sockets the worker has.
@@ -71,7 +79,7 @@ impl Handle {
 
     /// Hands a socket over; one that does not fit is dropped, which the client sees as a lost connection.
     pub fn hand_over(&self, socket: std::net::TcpStream) -> bool {
-        self.sockets.try_send(socket).is_ok()
+        self.sockets.try_send((socket, Load::count(&self.load))).is_ok()
     }
 
     /// Waits for the thread to end.
@@ -96,7 +104,7 @@ pub fn start(shared: Arc<Shared>, index: WorkerIndex, inbox: Received) -> std::i
     Ok(Handle { sockets: sender, load, thread: Some(thread) })
 }
 
-type Incoming = (mpsc::Receiver<std::net::TcpStream>, Received);
+type Incoming = (mpsc::Receiver<Handed>, Received);
 
 fn run(shared: Arc<Shared>, index: WorkerIndex, (sockets, inbox): Incoming, load: Arc<AtomicUsize>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -121,7 +129,7 @@ impl Worker {
     }
 
     /// Serves until the order to stop came and all connections are gone, or the time for that is over.
-    async fn serve(self: Rc<Self>, sockets: mpsc::Receiver<std::net::TcpStream>, mut stopping: watch::Receiver<bool>) {
+    async fn serve(self: Rc<Self>, sockets: mpsc::Receiver<Handed>, mut stopping: watch::Receiver<bool>) {
         let mail = tokio::task::spawn_local(self.clone().deliver());
         let alarms = tokio::task::spawn_local(self.clone().ring());
         let sweep = tokio::task::spawn_local(self.clone().sweep());
@@ -155,9 +163,8 @@ impl Worker {
         Some(services)
     }
 
-    async fn take(self: &Rc<Self>, mut sockets: mpsc::Receiver<std::net::TcpStream>) {
-        while let Some(socket) = sockets.recv().await {
-            let load = Load::count(&self.load);
+    async fn take(self: &Rc<Self>, mut sockets: mpsc::Receiver<Handed>) {
+        while let Some((socket, load)) = sockets.recv().await {
             tokio::task::spawn_local(http::serve(self.clone(), socket, load));
         }
     }
@@ -252,16 +259,11 @@ impl Worker {
 impl Load {
     fn count(load: &Arc<AtomicUsize>) -> Self {
         load.fetch_add(1, Ordering::Relaxed);
-        Self(load.clone())
-    }
-
-    /// The same socket, counted by another task that takes it over.
-    pub fn share(&self) -> Self {
-        Self::count(&self.0)
+        Self { _counted: Arc::new(Counted(load.clone())) }
     }
 }
 
-impl Drop for Load {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -177,8 +177,6 @@ fn repeat(connection: &Connection, rest: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What no plugin should do. Not inlined, so that backtraces show it.
-#[inline(never)]
 /// Runs on until somebody is in the room: an event that waits, and is well all the same.
 fn await_room(room: &str) -> Result<(), Failure> {
     while Room::named(room).count()? == 0 {
@@ -187,7 +185,7 @@ fn await_room(room: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-// Not inlined: tests look for it in backtraces.
+/// What no plugin should do. Not inlined: tests look for it in backtraces.
 #[inline(never)]
 fn misbehave(verb: &str, rest: &str) -> Result<(), Failure> {
     match verb {
