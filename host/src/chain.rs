@@ -211,6 +211,11 @@ impl Faulted {
         Self { position, plugin: fault.plugin.clone(), kind: fault.cause.told(), frame }
     }
 
+    /// The name of the plugin that faulted, as its own tenant writes it.
+    fn name(&self) -> &str {
+        self.plugin.rsplit('/').next().unwrap_or(&self.plugin)
+    }
+
     /// How the connection ends, unless a gate says otherwise.
     pub fn frame(&self) -> &CloseFrame {
         &self.frame

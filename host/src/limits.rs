@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -14,7 +14,7 @@ const MIB: usize = 1024 * KIB;
 const MAX_STORE_WRITES: usize = 1_000_000;
 
 /// What each part of the server may take. Sizes in bytes, times in milliseconds.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Limits {
     /// One message, whole, in either direction on the wire.
@@ -39,6 +39,10 @@ pub struct Limits {
     pub state_bytes: usize,
     /// Rooms of one connection, implicit ones apart.
     pub rooms: usize,
+    /// Connections of one tenant.
+    pub tenant_connections: usize,
+    /// Live instances of one tenant, on all workers together.
+    pub tenant_instances: usize,
     /// What the rooms of one tenant keep together, and what slow readers still hold of it.
     pub history_bytes: usize,
     /// One value of the store.
@@ -101,6 +105,8 @@ impl Default for Limits {
             effects: 1000,
             state_bytes: 16 * KIB,
             rooms: 100,
+            tenant_connections: 1_000_000,
+            tenant_instances: 1000,
             history_bytes: 256 * MIB,
             store_value_bytes: 64 * KIB,
             store_keys: 100_000,
@@ -129,6 +135,25 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What a named tenant has by default: the server's limits, and less of what tenants could take from each other.
+    pub fn for_tenants(&self) -> Self {
+        Self {
+            tenant_connections: self.tenant_connections.min(10_000),
+            tenant_instances: self.tenant_instances.min(32),
+            history_bytes: self.history_bytes.min(32 * MIB),
+            guest_memory_bytes: self.guest_memory_bytes.min(16 * MIB),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a limit belongs to the server as a whole and so is no tenant's.
+    pub fn of_server(key: &str) -> bool {
+        matches!(
+            key,
+            "head-ms" | "handshake-ms" | "close-ms" | "inbox-mails" | "store-writes" | "instances" | "drain-ms"
+        )
+    }
+
     /// The time that a client has for the request's head.
     pub fn head(&self) -> Duration {
         Duration::from_millis(self.head_ms)
@@ -195,6 +220,11 @@ impl Limits {
         }
     }
 
+    /// These limits of a tenant, with no more memory for a guest than what the server's memory is laid out for.
+    pub fn within(self, server: &Self) -> Self {
+        Self { guest_memory_bytes: self.guest_memory_bytes.min(server.guest_memory_bytes), ..self }
+    }
+
     /// What is wrong with the values as a whole, if anything: the key and the reason.
     pub fn problem(&self) -> Option<(&'static str, &'static str)> {
         let zero = [
@@ -203,6 +233,8 @@ impl Limits {
             ("mailbox-messages", self.mailbox_messages),
             ("effects", self.effects),
             ("instances", self.instances),
+            ("tenant-connections", self.tenant_connections),
+            ("tenant-instances", self.tenant_instances),
             ("guest-memory-bytes", self.guest_memory_bytes),
             ("event-cpu-ms", self.event_cpu_ms as usize),
             ("event-wall-ms", self.event_wall_ms as usize),

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub refused_origin: Counter,
     /// Of these, because the route has as many connections as it may.
     pub refused_capacity: Counter,
+    /// Of these, because the tenant has as many connections as it may.
+    pub refused_tenant: Counter,
     /// Messages from clients.
     pub messages_in: Counter,
     /// Messages to clients.
@@ -135,6 +137,7 @@ impl Metrics {
             ("refused", "Refused handshakes", &self.refused),
             ("refused_origin", "Handshakes with a foreign Origin", &self.refused_origin),
             ("refused_capacity", "Handshakes for a route that is full", &self.refused_capacity),
+            ("refused_tenant", "Handshakes for a tenant with all its connections", &self.refused_tenant),
             ("messages_in", "Messages from clients", &self.messages_in),
             ("messages_out", "Messages to clients", &self.messages_out),
             ("faults", "Events that faulted by the guest's doing", &self.faults),

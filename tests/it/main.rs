@@ -32,4 +32,5 @@ mod stocks;
 mod store;
 mod stress;
 mod stress_reload;
+mod tenants;
 mod testing;

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use anyhow::{Context, Result};
 
-use super::{check_serves, plan, report_presence, sources, watched};
+use super::{check_serves, configured, plan, report_presence, sources, watched};
 use crate::config::Config;
 use crate::engine::registry::Order;
+use crate::engine::terms;
 use crate::engine::watcher::{Change, Watch, Watcher};
 use crate::server::Shared;
 
@@ -65,10 +66,12 @@ impl Settings {
 
     fn apply(&self, next: &Config) -> Result<()> {
         let Shared { registry, plans, .. } = &*self.shared;
+        let abilities = registry.engine().abilities();
+        abilities.tenants.introduce(terms(&abilities.limits(), &next.tenants));
         let change = registry.prepare(sources(next))?;
         let before = plans.borrow().clone();
-        let plan = plan(next, change.plugins(), Some(&before))?;
-        registry.engine().abilities().change(&next.limits, &next.rooms);
+        let plan = plan(next, (registry, change.plugins()), Some(&before))?;
+        abilities.change(&next.limits, &next.tenants, &next.rooms);
         change.apply();
         plans.send_replace(Arc::new(plan));
         Ok(())
@@ -107,8 +110,9 @@ fn warn_of_fixed(present: &Config, next: &Config) {
 /// Reads a file again that changed: the configuration, or whatever plugins it is of.
 fn reread_file(settings: &Weak<Settings>, file: &Path) {
     let Some(settings) = settings.upgrade() else { return };
-    let configuration = settings.config.lock().unwrap_or_else(PoisonError::into_inner).file.clone();
-    if configuration == file {
+    let is_configuration =
+        configured(&settings.config.lock().unwrap_or_else(PoisonError::into_inner)).any(|one| one == file);
+    if is_configuration {
         // What is wrong is in the log.
         let _reported = settings.reread();
     }

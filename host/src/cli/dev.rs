@@ -152,7 +152,7 @@ impl Session<'_> {
         // Nobody listens once the server stops.
         let ended = move |ended| drop(sender.send(Happening::Built(owner, ended)));
         let stamp = stamp(&plugin.path);
-        let shell = build::prepare(command, &self.config.folder)?;
+        let shell = build::prepare(command, &plugin.folder)?;
         let job = Job::start(shell, edit.files, self.report.show(), ended)?;
         self.running.insert(name.to_owned(), (job, stamp));
         Ok(())

@@ -29,6 +29,29 @@ pub struct File {
     pub statics: Vec<Static>,
 }
 
+/// `tenants/NAME.toml`
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantFile {
+    pub tenant: Tenant,
+    pub middleware: Vec<Text>,
+    pub origins: Option<Vec<Text>>,
+    pub plugins: BTreeMap<String, Plugin>,
+    pub router: Vec<Router>,
+    pub route: Vec<Route>,
+    pub room: Vec<Room>,
+}
+
+/// `[tenant]`
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tenant {
+    pub hosts: Vec<Text>,
+    pub prefix: Option<Text>,
+    pub suspended: bool,
+    pub limits: BTreeMap<String, Spanned<toml::Value>>,
+}
+
 /// `[server]`
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -38,6 +61,7 @@ pub struct Server {
     pub state: Option<String>,
     pub control: Option<String>,
     pub store: Option<Text>,
+    pub tenants: Option<Text>,
     pub watch: Option<Text>,
     pub poll_ms: Option<Spanned<u64>>,
     pub trusted_proxies: Vec<Text>,

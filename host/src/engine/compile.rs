@@ -22,12 +22,15 @@ use super::instance::Instance;
 use super::{CONTRACT, Engine};
 use crate::config::MismatchPolicy;
 use crate::event::Interface;
+use crate::id::TenantId;
 
 /// Where a plugin comes from and where it is used.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Its name in the configuration.
+    /// Its name in the configuration, its tenant's included.
     pub name: Arc<str>,
+    /// Whose it is.
+    pub tenant: TenantId,
     /// The component's file.
     pub path: PathBuf,
     /// What the guest reads through `wasi:config/store`.
@@ -161,7 +164,8 @@ pub fn load(
     let pre = engine.linker.instantiate_pre(&component).map_err(unfit)?;
     let config = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let grants = Arc::new(Grants { config, files: source.files.clone() });
-    let identity = Identity { plugin: source.name.clone(), generation: number };
+    let tenant = engine.abilities.tenants.of(source.tenant);
+    let identity = Identity { plugin: source.name.clone(), tenant, generation: number };
     let generation = Generation::new(identity, candidate.hash.clone(), (pre, grants));
     check_role(source, &generation)?;
     try_out(engine, source, generation)
@@ -188,7 +192,8 @@ fn component(
 
 /// Compiled code, or a sentence on why there is none.
 fn compile(engine: &Engine, source: &Source, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let (limits, metrics) = (engine.abilities.limits(), &engine.abilities.metrics);
+    let (tenant, metrics) = (engine.abilities.tenants.of(source.tenant), &engine.abilities.metrics);
+    let limits = tenant.limits();
     let (name, file) = (source.name.clone(), shown(&source.path));
     engine.compiler.compile(&engine.engine, &limits, bytes).map_err(|error| match error {
         CompileError::Invalid(reason) => LoadError::Invalid(name, file, reason),

@@ -13,12 +13,15 @@ use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::exports::Exports;
 use super::guest::Guest;
+use crate::tenants::Tenant;
 
 /// Who a guest is, in logs and faults.
 #[derive(Debug)]
 pub struct Identity {
-    /// The plugin's name.
+    /// The plugin's name, its tenant's included.
     pub plugin: Arc<str>,
+    /// Whose it is, and so whose limits apply.
+    pub tenant: Arc<Tenant>,
     /// Which version of it, counted from 1 since the server started.
     pub generation: u64,
 }

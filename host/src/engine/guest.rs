@@ -17,6 +17,7 @@ use super::generation::{Grants, Identity};
 use super::output::{Output, Printer};
 use crate::clock::{Clock, Moment};
 use crate::event::Failure;
+use crate::limits::Limits;
 use crate::transaction::Transaction;
 
 /// Random bytes that a guest may ask for at once.
@@ -54,7 +55,7 @@ impl Guest {
         Self {
             wasi: wasi(&output, &abilities.clock, &grants),
             resources,
-            memory: Memory { limit: abilities.limits().guest_memory_bytes, refused: false },
+            memory: Memory { limit: identity.tenant.limits().guest_memory_bytes, refused: false },
             output,
             grants,
             abilities,
@@ -85,7 +86,7 @@ impl Guest {
     pub fn tick(mut context: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let guest = context.data_mut();
         guest.ticks += 1;
-        if guest.ticks <= guest.abilities.limits().event_cpu_ms {
+        if guest.ticks <= guest.identity.tenant.limits().event_cpu_ms {
             return Ok(UpdateDeadline::Yield(1));
         }
         guest.cause = Some(Cause::Deadline);
@@ -175,12 +176,12 @@ pub struct LogQuota {
 
 impl LogQuota {
     /// Whether a line of this length still fits into this second.
-    pub fn admit(&mut self, abilities: &Abilities, length: usize) -> bool {
+    pub fn admit(&mut self, (abilities, limits): (&Abilities, &Limits), length: usize) -> bool {
         let second = abilities.clock.now().as_secs();
         if second != self.second {
             *self = Self { second, bytes: 0 };
         }
-        let fits = self.bytes + length <= abilities.limits().log_bytes;
+        let fits = self.bytes + length <= limits.log_bytes;
         if fits {
             self.bytes += length;
         } else {

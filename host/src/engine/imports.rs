@@ -40,11 +40,11 @@ type Answer<T> = Result<T, types::Failure>;
 impl Guest {
     /// Asks the present transaction, and counts what went over a bound.
     fn ask<T>(&mut self, ask: impl FnOnce(&mut Transaction, &Limits) -> Result<T, Failure>) -> Answer<T> {
-        let abilities = self.abilities.clone();
-        let asked = self.event().and_then(|transaction| ask(transaction, &abilities.limits()));
+        let identity = self.identity.clone();
+        let asked = self.event().and_then(|transaction| ask(transaction, &identity.tenant.limits()));
         asked.map_err(|failure| {
             if matches!(failure.kind, "quota" | "too-large") {
-                abilities.metrics.over_quota.inc();
+                self.abilities.metrics.over_quota.inc();
             }
             failure.into()
         })
@@ -167,10 +167,10 @@ impl log::Host for Guest {
 impl Guest {
     /// A line for the operator, tagged with who wrote it, under the quota.
     pub(super) fn write_line(&mut self, level: &str, line: &str) {
-        if !self.log.admit(&self.abilities, line.len()) {
+        let identity = &self.identity;
+        if !self.log.admit((&self.abilities, &identity.tenant.limits()), line.len()) {
             return;
         }
-        let identity = &self.identity;
         let connection = self.transaction.as_ref().map_or(0, |transaction| transaction.subject.connection.get());
         let (plugin, generation) = (&*identity.plugin, identity.generation);
         match level {

@@ -164,7 +164,7 @@ impl Registry {
     fn reload_entry(&self, entry: &Entry, order: Order) -> Result<Reload, LoadError> {
         let start = Instant::now();
         let (source, plugin, abilities) = (&entry.source, &entry.plugin, &self.engine.abilities);
-        let candidate = compile::read(source, abilities.limits().plugin_bytes)?;
+        let candidate = compile::read(source, abilities.tenants.of(source.tenant).limits().plugin_bytes)?;
         if plugin.current().hash == candidate.hash {
             return Ok(Reload::Unchanged);
         }
@@ -181,7 +181,11 @@ impl Registry {
     fn roll_out(&self, Entry { plugin, source }: &Entry, next: Generation, order: Order, took: Duration) -> u8 {
         let abilities = &self.engine.abilities;
         let canary = order.canary.or(source.canary).unwrap_or(100);
-        let rules = Rules { canary, canary_time: source.canary_time, ..Rules::new(&abilities.limits()) };
+        let rules = Rules {
+            canary,
+            canary_time: source.canary_time,
+            ..Rules::new(&abilities.tenants.of(source.tenant).limits())
+        };
         plugin.record(record(&next, &self.engine, order.by, took));
         plugin.roll_out(Arc::new(next), rules, abilities.clock.now());
         canary
@@ -283,7 +287,7 @@ fn first(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source
 }
 
 fn from_file(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source) -> Result<Generation, LoadError> {
-    let candidate = compile::read(source, engine.abilities.limits().plugin_bytes)?;
+    let candidate = compile::read(source, engine.abilities.tenants.of(source.tenant).limits().plugin_bytes)?;
     accept((engine, cache, archive), source, &candidate, || FIRST)
 }
 

@@ -75,10 +75,11 @@ impl LocalHub {
         self.connections.borrow().values().cloned().collect()
     }
 
-    /// Closes the connections that came through routes of which this is said, as the members of the routes' rooms.
-    pub fn close_routes(&self, is_over: impl Fn(&str) -> bool, frame: &CloseFrame) {
+    /// Closes the connections that came through routes of which this says how, as the members of the routes' rooms.
+    pub fn close_routes(&self, ends: impl Fn(TenantId, &str) -> Option<CloseFrame>) {
         for (key, members) in self.rooms.borrow().iter() {
-            if key.name.strip_prefix("@route/").is_some_and(&is_over) {
+            let frame = key.name.strip_prefix("@route/").and_then(|route| ends(key.tenant, route));
+            if let Some(frame) = frame {
                 members.values().for_each(|member| member.mailbox.close(frame.clone()));
             }
         }
@@ -115,13 +116,13 @@ impl LocalHub {
         }
     }
 
-    /// Delivers mail as it comes, for as long as the server runs.
-    pub async fn serve(&self) {
+    /// Delivers mail as it comes, for as long as the server runs. `meter` carries out what is done for a tenant.
+    pub async fn serve(&self, meter: impl Fn(TenantId, &mut dyn FnMut())) {
         loop {
             for _ in 0..MAILS_PER_TURN {
                 let next = poll_fn(|cx| self.poll_inbox(cx)).await;
                 let Some(mail) = next else { return };
-                self.deliver(mail);
+                meter(mail.tenant(), &mut || self.deliver(&mail));
             }
             tokio::task::yield_now().await;
         }
@@ -133,7 +134,7 @@ impl LocalHub {
         for _ in 0..waiting {
             let next = self.inbox.borrow_mut().ready();
             let Some(mail) = next else { return };
-            self.deliver(mail);
+            self.deliver(&mail);
         }
     }
 
@@ -141,14 +142,14 @@ impl LocalHub {
         self.inbox.borrow_mut().poll_next(cx)
     }
 
-    fn deliver(&self, mail: Mail) {
+    fn deliver(&self, mail: &Mail) {
         match mail {
-            Mail::Publish(publication) => self.fan_out(&publication),
-            Mail::Send(to, tenant, message) => self.offer(to, tenant, Outgoing::message(message)),
-            Mail::Control(to, tenant, frame) => self.offer(to, tenant, Outgoing::Control(frame)),
+            Mail::Publish(publication) => self.fan_out(publication),
+            Mail::Send(to, tenant, message) => self.offer(*to, *tenant, Outgoing::message(message.clone())),
+            Mail::Control(to, tenant, frame) => self.offer(*to, *tenant, Outgoing::Control(frame.clone())),
             Mail::Close(to, tenant, frame) => {
-                if let Some(mailbox) = self.find(to, tenant) {
-                    mailbox.close(frame);
+                if let Some(mailbox) = self.find(*to, *tenant) {
+                    mailbox.close(frame.clone());
                 }
             }
         }

@@ -21,6 +21,7 @@ use crate::hub::commit::{Commit, Joins, Spot};
 use crate::hub::mailbox::{Mailbox, Outgoing};
 use crate::message::{CloseFrame, Control, Message, close};
 use crate::store::Lost;
+use crate::tenants::Tenant;
 
 /// An accepted connection.
 pub struct Connection {
@@ -57,7 +58,7 @@ impl Connection {
         let metrics = worker.metrics();
         metrics.accepted.inc();
         metrics.connections.inc();
-        let deadlines = Deadlines::new(&worker.limits(), chain.route().idle);
+        let deadlines = Deadlines::new(&chain.route().tenant.limits(), chain.route().idle);
         let (joins, alarm, controls) = Default::default();
         let connection = Self { worker, chain, mailbox, kept, passed, joins, deadlines, alarm, controls };
         for room in connection.implicit_rooms() {
@@ -69,9 +70,14 @@ impl Connection {
 
     /// For a handshake that was let in under an earlier plan; later plans look at all open connections.
     fn close_if_removed(&self) {
-        if self.worker.plan().plan.closes(&self.chain.route().names.route) {
-            self.mailbox.close(close::ROUTE_REMOVED);
+        if let Some(frame) = self.worker.plan().plan.closes(self.tenant(), &self.chain.route().names.route) {
+            self.mailbox.close(frame);
         }
+    }
+
+    /// Whose connection it is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.chain.route().tenant
     }
 
     /// Carries out what an event asked for. Closes the connection, as after a fault, where its writes were lost.
@@ -104,6 +110,9 @@ impl Connection {
                 Box::pin(self.joined(socket, position, joined)).await;
             }
             self.arm(socket);
+            if self.worker.shares.is_over() {
+                socket.pause();
+            }
             let happened = match socket.next(&self.mailbox, &self.chain).await {
                 Happening::Message(message) => self.message(socket, message).await,
                 Happening::Outgoing(item) => Box::pin(self.outgoing(socket, item)).await,
@@ -166,7 +175,7 @@ impl Connection {
         if self.controls.0 != second {
             self.controls = (second, 0);
         }
-        if self.controls.1 >= self.worker.limits().control_events {
+        if self.controls.1 >= self.tenant().limits().control_events {
             self.worker.metrics().control_dropped.inc();
             return None;
         }

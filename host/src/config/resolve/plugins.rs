@@ -13,7 +13,7 @@ use crate::config::PluginConfig;
 use crate::config::raw;
 
 impl Resolver<'_> {
-    pub(super) fn plugins(&mut self, plugins: BTreeMap<String, raw::Plugin>) {
+    pub(in crate::config) fn plugins(&mut self, plugins: BTreeMap<String, raw::Plugin>) {
         for (name, plugin) in plugins {
             if !is_plugin_name(&name) {
                 self.problem(&plugin.path, &name, "a plugin's name has letters, digits, '-' and '_' only, at most 64");
@@ -23,9 +23,19 @@ impl Resolver<'_> {
             let config = plugin.config.iter().map(|(key, value)| (key.clone(), self.scalar(key, value))).collect();
             let files = plugin.files.map(|files| self.folder(&files, "files"));
             let (canary, canary_time) = self.canary(plugin.canary.as_ref(), plugin.canary_ms.as_ref());
-            let (build, on_state_mismatch) = (plugin.build, plugin.on_state_mismatch);
-            let plugin = PluginConfig { path, build, watch, files, on_state_mismatch, config, canary, canary_time };
-            self.plugins.insert(name, plugin);
+            let plugin = PluginConfig {
+                tenant: self.tenant,
+                path,
+                folder: self.folder.clone(),
+                build: plugin.build,
+                watch,
+                files,
+                on_state_mismatch: plugin.on_state_mismatch,
+                config,
+                canary,
+                canary_time,
+            };
+            self.plugins.insert(self.full_name(&name), plugin);
         }
     }
 
@@ -57,7 +67,7 @@ impl Resolver<'_> {
 }
 
 /// Such a name can be part of a file's name.
-fn is_plugin_name(name: &str) -> bool {
+pub(in crate::config) fn is_plugin_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (1..=64).contains(&name.len()) && name.chars().all(allowed)
 }

@@ -108,7 +108,7 @@ impl Change<'_> {
     fn load(&mut self, source: &Source, plugin: Option<&Arc<Plugin>>) -> Result<(Generation, Duration), LoadError> {
         let start = Instant::now();
         let Registry { engine, cache, archive, .. } = self.registry;
-        let candidate = compile::read(source, engine.abilities.limits().plugin_bytes)?;
+        let candidate = compile::read(source, engine.abilities.tenants.of(source.tenant).limits().plugin_bytes)?;
         let runs = plugin.is_some_and(|plugin| plugin.current().hash == candidate.hash);
         if !runs && archive.is_rejected(&source.name, &candidate.hash) {
             return Err(rejected(source));
