@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::sync::Notify;
 
 use crate::id::TenantId;
 use crate::limits::Limits;
@@ -24,6 +25,11 @@ pub struct Tenant {
     limits: ArcSwap<Limits>,
     suspended: AtomicBool,
     connections: Arc<AtomicUsize>,
+    instances: AtomicUsize,
+    /// Told when an instance ends.
+    ended: Notify,
+    /// How many events wait for that.
+    short: AtomicUsize,
     /// Bytes of what its rooms keep, and of what slow readers still hold of it.
     pub kept: Arc<AtomicUsize>,
 }
@@ -37,6 +43,10 @@ pub struct Terms {
     /// Whether it takes no connections.
     pub suspended: bool,
 }
+
+/// One live instance among those that a tenant may have, given back when it is dropped.
+#[derive(Debug)]
+pub struct Live(Arc<Tenant>);
 
 /// One connection among those that a tenant may have, given back when it is dropped.
 #[derive(Debug)]
@@ -82,8 +92,8 @@ impl Tenants {
 impl Tenant {
     fn new(terms: Terms) -> Arc<Self> {
         let (limits, suspended) = (ArcSwap::from_pointee(terms.limits), AtomicBool::new(terms.suspended));
-        let (connections, kept) = Default::default();
-        Arc::new(Self { id: terms.id, limits, suspended, connections, kept })
+        let (connections, instances, ended, short, kept) = Default::default();
+        Arc::new(Self { id: terms.id, limits, suspended, connections, instances, ended, short, kept })
     }
 
     fn change(&self, terms: Terms) {
@@ -114,6 +124,31 @@ impl Tenant {
         taken.ok().map(|_| Place(self.connections.clone()))
     }
 
+    /// Room for one more live instance, where there is some now.
+    pub fn try_live(self: &Arc<Self>) -> Option<Live> {
+        let most = self.limits().tenant_instances;
+        let one_more = |live| (live < most).then_some(live + 1);
+        let live = self.instances.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more);
+        live.ok().map(|_| Live(self.clone()))
+    }
+
+    /// Room for one more live instance, as soon as there is some.
+    pub async fn live(self: &Arc<Self>) -> Live {
+        let _short = Short::count(&self.short);
+        loop {
+            let ended = self.ended.notified();
+            match self.try_live() {
+                Some(live) => return live,
+                None => ended.await,
+            }
+        }
+    }
+
+    /// Whether events wait for instances to end.
+    pub fn is_short(&self) -> bool {
+        self.short.load(Ordering::Relaxed) > 0
+    }
+
     fn is_used(&self) -> bool {
         self.connections.load(Ordering::Relaxed) > 0 || self.kept.load(Ordering::Relaxed) > 0
     }
@@ -122,6 +157,29 @@ impl Tenant {
 impl std::fmt::Debug for Tenant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Tenant({:?})", self.id.name())
+    }
+}
+
+/// Counts an event that waits, until it is dropped.
+struct Short<'a>(&'a AtomicUsize);
+
+impl<'a> Short<'a> {
+    fn count(short: &'a AtomicUsize) -> Self {
+        short.fetch_add(1, Ordering::Relaxed);
+        Self(short)
+    }
+}
+
+impl Drop for Short<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.instances.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_one();
     }
 }
 

@@ -287,3 +287,51 @@ async fn one_that_wants_all_of_a_worker_gets_what_others_leave() {
     // one answer for some of them.
     assert!(answers >= 80, "{answers} answers beside {} that took long", served.get());
 }
+
+#[tokio::test]
+async fn a_tenant_has_so_many_instances_and_its_events_wait_for_one() {
+    let two = r#"
+        [tenant]
+        limits = { tenant-instances = 1, event-cpu-ms = 60000, event-wall-ms = 60000 }
+
+        [plugins]
+        one = { path = "../puppet.wasm" }
+        other = { path = "../puppet.wasm" }
+
+        [[route]]
+        path = "/one"
+        handler = "one"
+
+        [[route]]
+        path = "/other"
+        handler = "other"
+    "#;
+    let server = setup(SERVER).tenant("acme", two).reuse(Reuse::Always).start();
+    // On another worker each, so that none can make room for the other at once.
+    let mut ann = server.connect("/acme/one").await;
+    let mut bob = server.connect("/acme/other").await;
+    for _ in 0..2 {
+        for client in [&mut ann, &mut bob] {
+            client.send("send here").await;
+            client.expect_text("here").await;
+            assert_eq!(server.metrics().instances.get(), 1);
+        }
+    }
+    ann.send("await go\nsend on").await;
+    server.logged(|record| record.message.starts_with("in await")).await;
+    let waits = server.metrics().instance_waits.get();
+    bob.send("send late").await;
+    server.until("it waits", |server| server.metrics().instance_waits.get() > waits).await;
+    // What others do is no business of this tenant's.
+    let mut cy = server.connect("/ws").await;
+    cy.send("send here").await;
+    cy.expect_text("here").await;
+    server
+        .change_tenant("acme", &two.replace("tenant-instances = 1", "tenant-instances = 2"))
+        .await
+        .expect("it is right");
+    let mut dan = server.connect("/acme/one").await;
+    dan.send("join go").await;
+    ann.expect_text("on").await;
+    bob.expect_text("late").await;
+}

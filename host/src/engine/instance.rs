@@ -20,6 +20,7 @@ use super::{Abilities, CONTRACT, Engine, migration};
 use crate::clock::Clock;
 use crate::event::{Event, Reply};
 use crate::limits::Limits;
+use crate::tenants::Live;
 use crate::transaction::Transaction;
 
 /// What all host calls of one event may carry beyond one message of the limit.
@@ -35,6 +36,8 @@ pub struct Instance {
     generation: Arc<Generation>,
     /// Set while a call runs, and for good once one was given up or faulted.
     poisoned: bool,
+    /// Among those that its tenant may have, where it is of a pool.
+    _live: Option<Live>,
 }
 
 impl Instance {
@@ -45,7 +48,9 @@ impl Instance {
         let mut store = prepare(Store::new(&engine.engine, guest));
         let outcome = Bound::of(store.data()).hold(pin!(Self::instantiate(&mut store, generation))).await;
         match outcome.unwrap_or_else(|| Err(wasmtime::format_err!("it took too long to start"))) {
-            Ok(calls) => Ok(Box::new(Self { store, calls, generation: generation.clone(), poisoned: false })),
+            Ok(calls) => {
+                Ok(Box::new(Self { store, calls, generation: generation.clone(), poisoned: false, _live: None }))
+            }
             Err(error) => Err(fault(&mut store, "instantiation", &error)),
         }
     }
@@ -58,6 +63,12 @@ impl Instance {
             wasmtime::format_err!("its exports have other types than those of switchboard:ws@{CONTRACT}: {cause}")
         };
         generation.exports.load(store, &instance).map_err(unfit)
+    }
+
+    /// Counts it among those that its tenant may have, until it is dropped.
+    pub fn counted(mut self: Box<Self>, live: Live) -> Box<Self> {
+        self._live = Some(live);
+        self
     }
 
     /// Which version of the plugin it runs.
