@@ -158,9 +158,41 @@ impl Chain {
         self.middleware.iter().enumerate().filter(move |(_, pool)| has(pool, connection, interface))
     }
 
+    /// Whether a plugin of the chain is kept from events for a while, after too many faults.
+    pub fn is_stopped(&self) -> bool {
+        let clock = &self.registry.engine().abilities().clock;
+        self.links().any(|(_, pool)| pool.plugin().breaker().stops(|| clock.now()))
+    }
+
     /// Records a fault, and says whether the event is to be run again: without the generation that it faulted on, or, where
     /// there is no other one, without the value that did not fit.
     fn recovers(&self, fault: &Fault, transaction: &mut Transaction, avoided: &mut Vec<Avoided>) -> bool {
+        let again = self.is_run_again(fault, transaction, avoided);
+        if !again && !matches!(fault.cause, Cause::Host | Cause::State) {
+            self.note_fault(fault);
+        }
+        again
+    }
+
+    /// Tells the plugin's breaker of a fault that nothing could be done about.
+    fn note_fault(&self, fault: &Fault) {
+        let abilities = self.registry.engine().abilities();
+        let faulted = self.links().find(|(_, pool)| *pool.plugin().name() == fault.plugin);
+        let pause = faulted.and_then(|(_, pool)| {
+            pool.plugin().breaker().note_fault(abilities.clock.now(), &self.route.tenant.limits())
+        });
+        if let Some(pause) = pause {
+            abilities.metrics.plugins_stopped.inc();
+            let (plugin, pause_ms) = (&*fault.plugin, pause.as_millis() as u64);
+            tracing::error!(
+                plugin,
+                pause_ms,
+                "stopped for {pause_ms} ms after too many faults; then it is tried again"
+            );
+        }
+    }
+
+    fn is_run_again(&self, fault: &Fault, transaction: &mut Transaction, avoided: &mut Vec<Avoided>) -> bool {
         let connection = transaction.subject.connection;
         let faulted_on = avoid(avoided, fault);
         if fault.cause != Cause::State {

@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod bindings;
+pub mod breaker;
 pub mod cache;
 pub mod compile;
 pub mod compiler;

@@ -79,6 +79,12 @@ pub struct Limits {
     pub rollout_ms: u64,
     /// Faults until then; with one more it is rolled back.
     pub rollout_faults: u64,
+    /// Faults of a plugin after which it gets no events for a while; 0 for never.
+    pub breaker_faults: u64,
+    /// The time within which they are counted.
+    pub breaker_ms: u64,
+    /// The first such pause; each that follows at once is twice as long, up to a minute.
+    pub breaker_pause_ms: u64,
     /// From the order to stop to the end of the last connection.
     pub drain_ms: u64,
     /// A plugin file.
@@ -125,6 +131,9 @@ impl Default for Limits {
             rollout_events: 1000,
             rollout_ms: 60_000,
             rollout_faults: 10,
+            breaker_faults: 100,
+            breaker_ms: 10_000,
+            breaker_pause_ms: 1_000,
             drain_ms: 30_000,
             plugin_bytes: 64 * MIB,
             compile_cpu_ms: 120_000,
@@ -241,6 +250,8 @@ impl Limits {
             ("head-ms", self.head_ms as usize),
             ("handshake-ms", self.handshake_ms as usize),
             ("pong-ms", self.pong_ms as usize),
+            ("breaker-ms", self.breaker_ms as usize),
+            ("breaker-pause-ms", self.breaker_pause_ms as usize),
             ("compile-cpu-ms", self.compile_cpu_ms as usize),
             ("compile-wall-ms", self.compile_wall_ms as usize),
         ];

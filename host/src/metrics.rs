@@ -26,10 +26,14 @@ pub struct Metrics {
     pub refused_capacity: Counter,
     /// Of these, because the tenant has as many connections as it may.
     pub refused_tenant: Counter,
+    /// Of these, because a plugin gets no events after too many faults.
+    pub refused_stopped: Counter,
     /// Messages from clients.
     pub messages_in: Counter,
     /// Messages to clients.
     pub messages_out: Counter,
+    /// Times that a plugin was kept from events after too many faults.
+    pub plugins_stopped: Counter,
     /// Events that faulted, by the guest's doing.
     pub faults: Counter,
     /// Events that ran out of CPU or wall time.
@@ -137,12 +141,14 @@ impl Metrics {
             ("refused", "Refused handshakes", &self.refused),
             ("refused_origin", "Handshakes with a foreign Origin", &self.refused_origin),
             ("refused_capacity", "Handshakes for a route that is full", &self.refused_capacity),
+            ("refused_stopped", "Handshakes for a plugin that is stopped", &self.refused_stopped),
             ("refused_tenant", "Handshakes for a tenant with all its connections", &self.refused_tenant),
             ("messages_in", "Messages from clients", &self.messages_in),
             ("messages_out", "Messages to clients", &self.messages_out),
             ("faults", "Events that faulted by the guest's doing", &self.faults),
             ("faults_deadline", "Events out of time", &self.faults_deadline),
             ("faults_memory", "Events out of memory", &self.faults_memory),
+            ("plugins_stopped", "Times that a plugin was stopped after too many faults", &self.plugins_stopped),
             ("faults_host", "Calls that failed by the host's doing", &self.faults_host),
             ("state_mismatches", "Values of the state that did not fit", &self.state_mismatches),
             ("state_migrated", "Values of the state that were migrated", &self.state_migrated),

@@ -13,6 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::breaker::Breaker;
 use super::generation::Generation;
 use super::rollout::{Rollout, Rules, Seen, Side};
 use crate::clock::Moment;
@@ -27,6 +28,7 @@ pub struct Plugin {
     serving: ArcSwap<Serving>,
     past: Mutex<Past>,
     numbers: AtomicU64,
+    breaker: Breaker,
     /// The number of the generation that serves, for those who have to notice a change by themselves.
     changes: watch::Sender<u64>,
 }
@@ -176,12 +178,18 @@ impl Plugin {
         let number = first.identity.generation;
         let (numbers, changes) = (AtomicU64::new(number + 1), watch::Sender::new(number));
         let serving = ArcSwap::new(Serving::settled(Arc::new(first)));
-        Self { name, serving, past: Mutex::default(), numbers, changes }
+        let (past, breaker) = Default::default();
+        Self { name, serving, past, numbers, breaker, changes }
     }
 
     /// Its name in the configuration.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What keeps events from it after many faults.
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
     /// What takes the next event.
@@ -333,6 +341,7 @@ impl Plugin {
     fn serve(&self, serving: Serving) {
         let number = serving.generation.identity.generation;
         self.serving.store(Arc::new(serving));
+        self.breaker.reset();
         self.changes.send_replace(number);
     }
 

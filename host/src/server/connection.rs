@@ -266,6 +266,10 @@ impl Connection {
         socket: &mut Socket,
         run: impl AsyncFnOnce(&Chain, Subject, Kept) -> Ended<T>,
     ) -> Option<T> {
+        if self.chain.is_stopped() {
+            self.mailbox.close(close::STOPPED);
+            return None;
+        }
         let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
         let kept = std::mem::take(&mut self.kept);
         let event = pin!(async {

@@ -103,6 +103,10 @@ pub async fn open(
     if route.tenant.is_suspended() {
         return Err(Refusal::Suspended);
     }
+    if target.chain.is_stopped() {
+        worker.metrics().refused_stopped.inc();
+        return Err(Refusal::Stopped);
+    }
     let slot = match route.capacity.take() {
         Ok(slot) => slot,
         Err(when_full) => return full(worker, when_full, (&upgrade.key, upgraded), load),
