@@ -220,6 +220,7 @@ fn sources(config: &Config) -> Vec<Source> {
         path: plugin.path.clone(),
         config: plugin.config.clone(),
         files: plugin.files.clone(),
+        grants: plugin.grants,
         on_state_mismatch: plugin.on_state_mismatch,
         handler: config.routes.iter().any(|route| route.handler == *name),
         middleware: config.routes.iter().any(|route| route.middleware.contains(name)),

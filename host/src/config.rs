@@ -6,6 +6,7 @@
 
 mod capacity;
 mod fixed;
+mod grants;
 mod proxies;
 mod raw;
 mod resolve;
@@ -15,6 +16,7 @@ mod watch;
 
 pub use capacity::{CapacityConfig, WhenFull};
 pub use fixed::Fixed;
+pub use grants::{Grant, Granted};
 pub use proxies::{ForwardedHeader, ProxiesConfig, parse_network};
 pub use resolve::parse_address;
 pub use rooms::{Keep, RoomConfig, RoomPattern};
@@ -95,6 +97,8 @@ pub struct PluginConfig {
     pub watch: Vec<PathBuf>,
     /// The folder that the guest may read, as the root of all that it sees; none means that it sees no files.
     pub files: Option<PathBuf>,
+    /// What it may call.
+    pub grants: Granted,
     /// What becomes of a connection whose state does not fit.
     pub on_state_mismatch: MismatchPolicy,
     /// What the guest reads through `wasi:config/store`.

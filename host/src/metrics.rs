@@ -30,6 +30,8 @@ pub struct Metrics {
     pub refused_stopped: Counter,
     /// Messages from clients.
     pub messages_in: Counter,
+    /// Host calls that were denied: not granted, or not allowed where they were made.
+    pub denied: Counter,
     /// Messages to clients.
     pub messages_out: Counter,
     /// Times that a plugin was kept from events after too many faults.
@@ -154,6 +156,7 @@ impl Metrics {
             ("state_migrated", "Values of the state that were migrated", &self.state_migrated),
             ("state_rolled_back", "Values of the state from before a migration", &self.state_rolled_back),
             ("over_quota", "Host calls answered with quota or too-large", &self.over_quota),
+            ("denied", "Host calls that were denied", &self.denied),
             ("slow_consumers", "Connections closed for reading too slowly", &self.slow_consumers),
             ("dropped_oldest", "Messages that made room in a full mailbox", &self.dropped_oldest),
             ("dropped_newest", "Messages that found no room in a full mailbox", &self.dropped_newest),

@@ -12,6 +12,7 @@ mod errors;
 mod faults;
 mod files;
 mod fixtures;
+mod grants;
 mod handshake;
 mod heartbeat;
 mod history;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ForwardedHeader, MismatchPolicy, RemovedRoutes, SlowPolicy};
+use super::{ForwardedHeader, Grant, MismatchPolicy, RemovedRoutes, SlowPolicy};
 use crate::limits::Limits;
 
 /// A text with its place in the file.
@@ -80,6 +80,7 @@ pub struct Plugin {
     #[serde(default)]
     pub watch: Vec<Text>,
     pub files: Option<Text>,
+    pub grants: Option<Vec<Grant>>,
     pub canary: Option<Spanned<u8>>,
     #[serde(rename = "canary-ms")]
     pub canary_ms: Option<Spanned<u64>>,

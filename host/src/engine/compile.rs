@@ -20,7 +20,7 @@ use super::compiler::child::ChildError;
 use super::generation::{Generation, Grants, Identity};
 use super::instance::Instance;
 use super::{CONTRACT, Engine};
-use crate::config::MismatchPolicy;
+use crate::config::{Grant, Granted, MismatchPolicy};
 use crate::event::Interface;
 use crate::id::TenantId;
 
@@ -37,6 +37,8 @@ pub struct Source {
     pub config: BTreeMap<String, String>,
     /// The folder that the guest may read.
     pub files: Option<PathBuf>,
+    /// What it may call.
+    pub grants: Granted,
     /// What becomes of a connection whose state does not fit.
     pub on_state_mismatch: MismatchPolicy,
     /// Whether a route has it as its handler.
@@ -163,7 +165,8 @@ pub fn load(
     let unfit = |error| LoadError::Import(source.name.clone(), shown(&source.path), format!("{error:#}"));
     let pre = engine.linker.instantiate_pre(&component).map_err(unfit)?;
     let config = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let grants = Arc::new(Grants { config, files: source.files.clone() });
+    let grants = Arc::new(Grants { config, files: source.files.clone(), granted: source.grants });
+    report_denied(engine, &component, source);
     let tenant = engine.abilities.tenants.of(source.tenant);
     let identity = Identity { plugin: source.name.clone(), tenant, generation: number };
     let generation = Generation::new(identity, candidate.hash.clone(), (pre, grants));
@@ -224,6 +227,20 @@ fn check_contract(engine: &Engine, component: &Component, source: &Source) -> Re
     match interfaces(engine, component).iter().find(foreign) {
         None => Ok(()),
         Some(name) => Err(LoadError::Version(source.name.clone(), shown(&source.path), name.clone())),
+    }
+}
+
+/// Names the imports that are not granted. Calls of these are denied; that a component imports them need not mean that it
+/// calls them.
+fn report_denied(engine: &Engine, component: &Component, source: &Source) {
+    let types = component.component_type();
+    let imports = types.imports(&engine.engine);
+    let denied = imports.filter_map(|(name, _)| Grant::of_import(name).filter(|grant| !source.grants.has(*grant)));
+    let mut denied: Vec<_> = denied.map(Grant::word).collect();
+    denied.sort_unstable();
+    if !denied.is_empty() {
+        let denied = denied.join(", ");
+        tracing::info!(plugin = %source.name, denied, "imports what it is not granted; calls of it are denied");
     }
 }
 

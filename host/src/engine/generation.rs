@@ -13,6 +13,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::exports::Exports;
 use super::guest::Guest;
+use crate::config::Granted;
 use crate::tenants::Tenant;
 
 /// Who a guest is, in logs and faults.
@@ -32,6 +33,8 @@ pub struct Grants {
     pub config: WasiConfigVariables,
     /// A folder to read, and nothing else of the machine.
     pub files: Option<PathBuf>,
+    /// What it may call.
+    pub granted: Granted,
 }
 
 /// One version of a plugin.

@@ -16,12 +16,16 @@ use super::fault::Cause;
 use super::generation::{Grants, Identity};
 use super::output::{Output, Printer};
 use crate::clock::{Clock, Moment};
+use crate::config::Grant;
 use crate::event::Failure;
 use crate::limits::Limits;
 use crate::transaction::Transaction;
 
 /// Random bytes that a guest may ask for at once.
 const MAX_RANDOM: u64 = 1024 * 1024;
+/// A guest's clock, and that of one that is not granted a clock, which says less of what others do.
+const FINE: Moment = Moment::from_nanos(1);
+const COARSE: Moment = Moment::from_millis(100);
 /// Handles and resources of one instance.
 const MAX_RESOURCES: usize = 1000;
 /// Elements of one table; what the engines of other languages need.
@@ -99,8 +103,8 @@ fn wasi(output: &Arc<Output>, clock: &Clock, grants: &Grants) -> WasiCtx {
     builder
         .stdout(Printer(output.clone()))
         .stderr(Printer(output.clone()))
-        .wall_clock(GuestClock(clock.clone()))
-        .monotonic_clock(GuestClock(clock.clone()))
+        .wall_clock(GuestClock::new(clock, grants))
+        .monotonic_clock(GuestClock::new(clock, grants))
         .max_random_size(MAX_RANDOM)
         .allow_tcp(false)
         .allow_udp(false)
@@ -121,25 +125,41 @@ impl WasiView for Guest {
 }
 
 /// The server's clock, as guests see it.
-struct GuestClock(Clock);
+struct GuestClock {
+    clock: Clock,
+    /// What its time is a multiple of.
+    step: Moment,
+}
+
+impl GuestClock {
+    fn new(clock: &Clock, grants: &Grants) -> Self {
+        let step = if grants.granted.has(Grant::Clock) { FINE } else { COARSE };
+        Self { clock: clock.clone(), step }
+    }
+
+    fn in_steps(&self, time: Moment) -> Moment {
+        let over = time.as_nanos() % self.step.as_nanos();
+        time - Moment::from_nanos(u64::try_from(over).unwrap_or_default())
+    }
+}
 
 impl HostWallClock for GuestClock {
     fn resolution(&self) -> Moment {
-        Moment::from_millis(1)
+        self.step.max(Moment::from_millis(1))
     }
 
     fn now(&self) -> Moment {
-        self.0.wall()
+        self.in_steps(self.clock.wall())
     }
 }
 
 impl HostMonotonicClock for GuestClock {
     fn resolution(&self) -> u64 {
-        1
+        u64::try_from(self.step.as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.0.now().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.in_steps(self.clock.now()).as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

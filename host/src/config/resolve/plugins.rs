@@ -9,8 +9,8 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::Resolver;
-use crate::config::PluginConfig;
 use crate::config::raw;
+use crate::config::{Granted, PluginConfig};
 
 impl Resolver<'_> {
     pub(in crate::config) fn plugins(&mut self, plugins: BTreeMap<String, raw::Plugin>) {
@@ -30,6 +30,7 @@ impl Resolver<'_> {
                 build: plugin.build,
                 watch,
                 files,
+                grants: plugin.grants.as_deref().map_or(Granted::ALL, Granted::only),
                 on_state_mismatch: plugin.on_state_mismatch,
                 config,
                 canary,

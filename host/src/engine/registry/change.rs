@@ -122,5 +122,5 @@ impl Change<'_> {
 
 /// Whether a plugin needs no new generation.
 fn is_same(one: &Source, other: &Source) -> bool {
-    (&one.path, &one.config, &one.files) == (&other.path, &other.config, &other.files)
+    (&one.path, &one.config, &one.files, one.grants) == (&other.path, &other.config, &other.files, other.grants)
 }
