@@ -32,6 +32,8 @@ pub struct Metrics {
     pub messages_in: Counter,
     /// Host calls that were denied: not granted, or not allowed where they were made.
     pub denied: Counter,
+    /// Panics of the host, each a bug, of which the connection or task at hand ended.
+    pub panics: Counter,
     /// Messages to clients.
     pub messages_out: Counter,
     /// Times that a plugin was kept from events after too many faults.
@@ -157,6 +159,7 @@ impl Metrics {
             ("state_rolled_back", "Values of the state from before a migration", &self.state_rolled_back),
             ("over_quota", "Host calls answered with quota or too-large", &self.over_quota),
             ("denied", "Host calls that were denied", &self.denied),
+            ("panics", "Panics of the host", &self.panics),
             ("slow_consumers", "Connections closed for reading too slowly", &self.slow_consumers),
             ("dropped_oldest", "Messages that made room in a full mailbox", &self.dropped_oldest),
             ("dropped_newest", "Messages that found no room in a full mailbox", &self.dropped_newest),

@@ -1,4 +1,6 @@
 //! Grants: what a plugin may call beside its connections, and what becomes of a call that it is not granted.
+//!
+//! The puppet imports all and calls what its client says, so what it is told is the host's answer.
 
 use switchboard_harness::{Reuse, TestServer};
 

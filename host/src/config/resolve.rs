@@ -5,9 +5,11 @@
 //! Invariant: what comes out without a problem needs no further checks, plugin files apart.
 
 pub(super) mod plugins;
+mod server;
+
+pub use server::parse_address;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,34 +17,25 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::raw::{self, Text};
-use super::watch::WatchError;
 use super::{
-    CapacityConfig, Config, Fixed, PluginConfig, Problem, ProxiesConfig, RoomConfig, RouteConfig, StaticConfig,
-    WatchConfig, WhenFull, line_of, parse_network, rooms, tenants,
+    CapacityConfig, Config, Fixed, PluginConfig, Problem, RoomConfig, RouteConfig, StaticConfig, WhenFull, line_of,
+    rooms, tenants,
 };
 use crate::handshake::RouteNames;
-use crate::id::{MAX_WORKERS, TenantId};
-use crate::limits::Limits;
+use crate::id::TenantId;
 use crate::path::pattern::Pattern;
 use crate::transaction::MAX_NAME;
 
-/// The address that a configuration without one listens on.
-const LISTEN: &str = "127.0.0.1:8080";
 /// The state folder of a configuration without one.
 const STATE: &str = ".switchboard";
 /// The control socket in the state folder, of a configuration without one.
 const CONTROL: &str = "control.sock";
 /// The file in the state folder that holds a store on disk.
 const STORE: &str = "store.redb";
-/// The folder of the tenants' files, of a configuration without one.
-const TENANTS: &str = "tenants";
 /// The most plugins in one chain: a connection notes in a word of 64 bits which gates it passed.
 const MAX_MIDDLEWARE: usize = 63;
 /// The longest name of a route or router: it is part of a room's name.
 const MAX_ROUTE_NAME: usize = MAX_NAME - "@router/".len();
-
-/// What is wrong with saying how proxies report where there are none.
-const ALONE: &str = "has no meaning without `trusted-proxies`";
 
 /// In which file and on which line each pattern's shape was seen first.
 pub(super) type Shapes = HashMap<String, (PathBuf, usize)>;
@@ -173,85 +166,6 @@ impl<'a> Resolver<'a> {
             "" => name.to_owned(),
             tenant => format!("{tenant}/{name}"),
         }
-    }
-
-    /// Where the files of tenants lie: where the configuration says, or beside it where there is such a folder.
-    fn tenants_folder(&mut self, named: Option<&Text>) -> Option<PathBuf> {
-        match named {
-            Some(named) => Some(self.folder(named, "tenants")),
-            None => Some(self.folder.join(TENANTS)).filter(|folder| folder.is_dir()),
-        }
-    }
-
-    fn server(&mut self, server: &raw::Server) -> (SocketAddr, Option<usize>, Limits) {
-        let listen = self.listen(server.listen.as_ref());
-        if let Some(workers) = &server.workers
-            && !(1..=MAX_WORKERS).contains(workers.as_ref())
-        {
-            self.problem(workers, "workers", format!("must be 1 to {MAX_WORKERS}; leave it out for one per core"));
-        }
-        if let Some(limits) = &server.limits
-            && let Some((key, reason)) = limits.as_ref().problem()
-        {
-            self.problem(limits, key, reason);
-        }
-        let limits = server.limits.as_ref().map(|limits| limits.as_ref().clone()).unwrap_or_default();
-        (listen, server.workers.as_ref().map(|workers| *workers.as_ref()), limits)
-    }
-
-    fn is_on_disk(&mut self, store: Option<&Text>) -> bool {
-        match store.map(|store| (store, store.as_ref().as_str())) {
-            None | Some((_, "memory")) => false,
-            Some((_, "disk")) => true,
-            Some((store, other)) => {
-                self.problem(store, "store", format!("`{other}` is no place for the store; write `memory` or `disk`"));
-                false
-            }
-        }
-    }
-
-    fn watch(&mut self, server: &raw::Server) -> WatchConfig {
-        let (watch, poll_ms) = (server.watch.as_ref(), server.poll_ms.as_ref());
-        let read = WatchConfig::read(watch.map(|at| at.as_ref().as_str()), poll_ms.map(|at| *at.as_ref()));
-        match (&read, watch, poll_ms) {
-            (Err(WatchError::Way(wrong)), Some(at), _) => self.problem(at, "watch", wrong),
-            (Err(WatchError::Interval(wrong)), _, Some(at)) => self.problem(at, "poll-ms", wrong),
-            _ => {}
-        }
-        read.unwrap_or_default()
-    }
-
-    fn listen(&mut self, listen: Option<&Text>) -> SocketAddr {
-        let text = listen.map_or(LISTEN, |listen| listen.as_ref());
-        if let Some(address) = parse_address(text) {
-            return address;
-        }
-        if let Some(listen) = listen {
-            self.problem(listen, "listen", format!("`{text}` is not an address; write it like `{LISTEN}`"));
-        }
-        SocketAddr::from(([127, 0, 0, 1], 8080))
-    }
-
-    fn proxies(&mut self, server: &raw::Server) -> ProxiesConfig {
-        let mut trusted = Vec::new();
-        for proxy in &server.trusted_proxies {
-            match parse_network(proxy.as_ref()) {
-                Some(network) => trusted.push(network),
-                None => {
-                    let message = format!("`{}` is no address and no network like `10.0.0.0/8`", proxy.as_ref());
-                    self.problem(proxy, "trusted-proxies", message);
-                }
-            }
-        }
-        let forwarded = server.forwarded.as_ref().map(|forwarded| *forwarded.as_ref()).unwrap_or_default();
-        let protocol = server.proxy_protocol.as_ref().is_some_and(|protocol| *protocol.as_ref());
-        if let (true, Some(at)) = (server.trusted_proxies.is_empty(), &server.forwarded) {
-            self.problem(at, "forwarded", ALONE);
-        }
-        if let (true, true, Some(at)) = (server.trusted_proxies.is_empty(), protocol, &server.proxy_protocol) {
-            self.problem(at, "proxy-protocol", ALONE);
-        }
-        ProxiesConfig { trusted, forwarded, protocol }
     }
 
     fn level(&mut self, routers: Vec<raw::Router>, routes: Vec<raw::Route>, scope: &Scope) {
@@ -411,11 +325,6 @@ impl<'a> Resolver<'a> {
         }
         path
     }
-}
-
-/// An address as people write it: a name such as `localhost` is looked up once.
-pub fn parse_address(text: &str) -> Option<SocketAddr> {
-    text.to_socket_addrs().ok()?.next()
 }
 
 fn is_origin(origin: &str) -> bool {

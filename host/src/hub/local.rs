@@ -70,6 +70,19 @@ impl LocalHub {
         self.connections.borrow_mut().remove(&id);
     }
 
+    /// Forgets a connection whose task panicked, wherever it is a member. Looks through all rooms, since nobody knows any more
+    /// which it was in.
+    pub fn disown(&self, mailbox: &Mailbox) {
+        mailbox.shut();
+        let is_member = |members: &Members| members.contains_key(&mailbox.id());
+        let rooms: Vec<_> = {
+            let rooms = self.rooms.borrow();
+            rooms.iter().filter(|(_, members)| is_member(members)).map(|(key, _)| key.name.clone()).collect()
+        };
+        rooms.iter().for_each(|room| self.leave(mailbox, room));
+        self.remove(mailbox.id());
+    }
+
     /// The mailboxes of all connections, for a drain.
     pub fn mailboxes(&self) -> Vec<Rc<Mailbox>> {
         self.connections.borrow().values().cloned().collect()
@@ -187,5 +200,39 @@ impl LocalHub {
                 self.metrics.dropped_newest.inc_by(newest);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::Memory;
+    use super::super::mailbox::Bounds;
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::SlowPolicy;
+    use crate::limits::Limits;
+    use crate::tenants::Tenants;
+
+    #[test]
+    fn nothing_is_left_of_a_connection_that_is_disowned() {
+        let (limits, metrics) = (Limits::default(), Arc::new(Metrics::default()));
+        let memory = Memory::new(&[], &Clock::manual(), &Tenants::new(&limits), &metrics);
+        let (hub, mut inboxes) = Hub::new(1, &limits, &metrics, memory);
+        let local = LocalHub::new(hub, 0, metrics, inboxes.remove(0));
+        let bounds = Bounds { bytes: 100, messages: 10, slow: SlowPolicy::Close };
+        let mailbox = |raw| Mailbox::new(ConnectionId::from_guest(raw), TenantId::UNNAMED, bounds);
+        let (ann, bob) = (mailbox(1), mailbox(2));
+        for member in [&ann, &bob] {
+            local.add(member);
+            for room in ["@all", "lobby"] {
+                local.join(member, &room.into(), Replay::Nothing);
+            }
+        }
+        local.disown(&ann);
+        assert!(local.find(ann.id(), TenantId::UNNAMED).is_none() && ann.is_closing());
+        for room in ["@all", "lobby"] {
+            assert_eq!(local.hub().members(TenantId::UNNAMED, room, 10), [bob.id()], "{room}");
+        }
+        assert!(local.find(bob.id(), TenantId::UNNAMED).is_some() && !bob.is_closing());
     }
 }

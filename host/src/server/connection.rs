@@ -5,6 +5,8 @@
 //! Invariants: disconnect is told exactly once, with the frame that ended the connection, after its rooms were left;
 //! from the commit of a close on no message is delivered.
 
+mod ending;
+
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -331,44 +333,6 @@ impl Connection {
     async fn pause(&self) -> Option<End> {
         tokio::task::yield_now().await;
         None
-    }
-
-    /// Does what is left on the wire, within the time for it, and says which frame ended the connection.
-    async fn part(&self, socket: Socket, end: End, waiting: Option<CloseFrame>) -> CloseFrame {
-        let (parting, frame) = match end {
-            End::Close(frame) => (self.timed(socket.close(&frame)).await, frame),
-            End::Echo(frame) => (self.timed(socket.echo_close()).await, frame),
-            End::Gone(frame) => (true, waiting.unwrap_or(frame)),
-            End::Silent => (self.timed(socket.close(&close::NO_PONG)).await, close::LOST),
-        };
-        if !parting {
-            self.worker.metrics().close_timeouts.inc();
-        }
-        frame
-    }
-
-    async fn timed(&self, parting: impl Future<Output = ()>) -> bool {
-        tokio::select! {
-            biased;
-            () = parting => true,
-            () = self.worker.clock().sleep(self.worker.limits().close()) => false,
-        }
-    }
-
-    /// Leaves the rooms, then tells the guests.
-    async fn finish(mut self, frame: &CloseFrame) {
-        self.set_alarm(None);
-        let joined = std::mem::take(&mut self.kept.rooms);
-        for room in self.implicit_rooms().iter().chain(&joined) {
-            self.worker.local.leave(&self.mailbox, room);
-        }
-        self.worker.local.remove(self.mailbox.id());
-        let kept = std::mem::take(&mut self.kept);
-        let ended = self.chain.clone().disconnect(self.subject(), kept, frame, self.passed).await;
-        self.kept = ended.kept;
-        // Nobody is left to hear that it failed.
-        let _ = self.commit(ended.effects).await;
-        self.worker.metrics().connections.dec();
     }
 
     fn subject(&self) -> Subject {

@@ -135,11 +135,12 @@ impl Worker {
 
     /// Serves until the order to stop came and all connections are gone, or the time for that is over.
     async fn serve(self: Rc<Self>, sockets: mpsc::Receiver<Handed>, mut stopping: watch::Receiver<bool>) {
-        let mail = tokio::task::spawn_local(self.clone().deliver());
-        let alarms = tokio::task::spawn_local(self.clone().ring());
-        let turns = tokio::task::spawn_local(self.clone().let_on());
-        let sweep = tokio::task::spawn_local(self.clone().sweep());
-        let sweep_shared = tokio::task::spawn_local(self.clone().sweep_shared());
+        // They end with the worker's thread.
+        self.keep_up(Self::deliver);
+        self.keep_up(Self::ring);
+        self.keep_up(Self::let_on);
+        self.keep_up(Self::sweep);
+        self.keep_up(Self::sweep_shared);
         // From before the services start, so that no plan falls between.
         let plans = self.shared.plans.subscribe();
         let mut services = self.start_services().await;
@@ -152,11 +153,17 @@ impl Worker {
         if let Some(services) = services {
             services.stop().await;
         }
-        mail.abort();
-        alarms.abort();
-        turns.abort();
-        sweep.abort();
-        sweep_shared.abort();
+    }
+
+    /// Starts a task of the worker's own, without which its connections could not go on, and again should it ever panic.
+    fn keep_up<F: Future<Output = ()> + 'static>(self: &Rc<Self>, task: fn(Rc<Self>) -> F) {
+        let worker = self.clone();
+        tokio::task::spawn_local(async move {
+            while tokio::task::spawn_local(task(worker.clone())).await.is_err_and(|error| error.is_panic()) {
+                worker.metrics().panics.inc();
+                tracing::error!("a worker's own task panicked and is begun anew; this is a bug of the server");
+            }
+        });
     }
 
     /// The first worker has them all; once they were told to start, the server accepts.
