@@ -63,6 +63,11 @@ fn generations_go_forth_and_back_by_command() {
     assert_eq!(done(&["promote", "echo"], folder), "plugin echo: generation 2 takes all connections");
     assert_eq!(done(&["rollback", "echo"], folder), "plugin echo: generation 1 serves again in place of 2");
 
+    let rejected = refused(&["reload", "echo"], folder);
+    assert!(rejected.contains("because it was rolled back by command") && rejected.contains("--force"), "{rejected}");
+    assert!(done(&["reload", "echo", "--force"], folder).starts_with("plugin echo: generation 3 serves, after "));
+    assert_eq!(done(&["rollback", "echo"], folder), "plugin echo: generation 1 serves again in place of 3");
+
     project.write("echo.wasm", "no component");
     let wrong = refused(&["reload", "echo"], folder);
     assert!(wrong.contains("is not WebAssembly"), "{wrong}");
