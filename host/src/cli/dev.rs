@@ -45,7 +45,7 @@ enum Happening {
     /// The build of this plugin ended.
     Built(String, Ended),
     /// Its component took over, or did not.
-    Swapped(String, Swapped),
+    Swapped(String, Box<Swapped>),
     /// It is time to stop, or no signal can be waited for.
     Stop(Result<()>),
 }
@@ -119,7 +119,7 @@ impl Session<'_> {
                 Ok(Happening::Component(path, Change::Complete)) => self.replaced(&path),
                 Ok(Happening::Component(path, change)) => self.report_presence(&path, change),
                 Ok(Happening::Built(plugin, ended)) => self.built(&plugin, &ended)?,
-                Ok(Happening::Swapped(plugin, swapped)) => self.swapped(&plugin, swapped),
+                Ok(Happening::Swapped(plugin, swapped)) => self.swapped(&plugin, &swapped),
                 Ok(Happening::Stop(outcome)) => return outcome,
                 Err(RecvTimeoutError::Timeout) => self.look(),
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -239,15 +239,15 @@ impl Session<'_> {
         let Some((app, _)) = &self.server else { return };
         let sender = self.sender.clone();
         // Nobody listens once the server stops.
-        let tell = move |name, swapped| drop(sender.send(Happening::Swapped(name, swapped)));
+        let tell = move |name, swapped| drop(sender.send(Happening::Swapped(name, Box::new(swapped))));
         self.swaps.begin(app.registry(), (name, swap), tell);
     }
 
-    fn swapped(&mut self, name: &str, swapped: Swapped) {
+    fn swapped(&mut self, name: &str, swapped: &Swapped) {
         let again = self.swaps.end(name);
         if let Some((app, _)) = &self.server {
             swapped.report(name, &self.report, app.metrics().connections.get());
-            self.swaps.follow_states(name, &swapped);
+            self.swaps.follow_states(name, swapped);
         }
         if let Some(swap) = again {
             self.swap(name, swap);

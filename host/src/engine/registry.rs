@@ -5,9 +5,12 @@
 //! Invariant: no lock of the registry is ever taken on the path of a message.
 
 mod change;
+mod rejection;
 mod turns;
 
 pub use change::Change;
+pub use rejection::Rejected;
+use rejection::check_rejected;
 use turns::Turns;
 
 use std::collections::BTreeMap;
@@ -72,15 +75,6 @@ pub struct Order {
     pub canary: Option<u8>,
     /// What to do with a file that was rejected before.
     pub rejected: Rejected,
-}
-
-/// What becomes of a file that was rejected before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rejected {
-    /// It is refused.
-    Refuse,
-    /// It is tried again, as if it had never been rejected.
-    Forgive,
 }
 
 impl Order {
@@ -252,14 +246,6 @@ impl Registry {
         NotPossible::Unknown(name.to_owned(), known.join(", "))
     }
 
-    /// Rolls a generation back that is young and of no use, whatever its faults.
-    pub fn withdraw(&self, plugin: &Plugin, generation: &Arc<Generation>, why: &'static str) {
-        let is_young = plugin.serving().rollout.as_ref().is_some_and(|rollout| Arc::ptr_eq(&rollout.new, generation));
-        if is_young && let Ok(rejected) = plugin.roll_back(why) {
-            self.reject(plugin, &rejected, why);
-        }
-    }
-
     /// Whether an event of this connection that faulted can be run again, on a generation that is not among those that it
     /// has faulted on.
     pub fn fall_back(&self, fault: &Fault, connection: ConnectionId, avoided: &[u64]) -> bool {
@@ -287,30 +273,6 @@ impl Registry {
     /// Whether connections go on with an empty state where theirs does not fit the plugin.
     pub fn resets_state(&self, plugin: &str) -> bool {
         self.find(plugin).is_some_and(|entry| entry.source.on_state_mismatch == MismatchPolicy::Reset)
-    }
-
-    /// The archive on a thread of its own, since it writes files and a worker is waiting.
-    fn reject(&self, plugin: &Plugin, rejected: &Generation, why: &'static str) {
-        self.engine.abilities.metrics.rollbacks.inc();
-        let (name, generation) = (plugin.name(), rejected.identity.generation);
-        tracing::error!(plugin = %name, generation, "rolled back, since {why}: the one before serves again");
-        let present = plugin.current();
-        // After two changes that cancel each other, what serves again is the same.
-        if present.key == rejected.key {
-            return;
-        }
-        // The same content with another `config` or other `files` is what serves again, and so is not to blame.
-        let degraded = (present.hash != rejected.hash).then(|| rejected.hash.clone());
-        let (archive, name, key) = (self.archive.clone(), name.clone(), rejected.key.clone());
-        std::thread::spawn(move || {
-            archive.reject(&name, &key, why);
-            degraded.inspect(|hash| archive.degrade(&name, hash));
-        });
-    }
-
-    fn forgive(&self, Entry { plugin, source }: &Entry, candidate: &Candidate) {
-        plugin.forgive();
-        self.archive.forgive(&source.name, &compile::key(source, &candidate.hash));
     }
 }
 
@@ -359,17 +321,4 @@ fn accept(
     let generation = compile::load(engine, Some(cache), (source, candidate), number())?;
     archive.keep(&source.name, &candidate.hash, &candidate.bytes);
     Ok(generation)
-}
-
-/// Refuses what was rejected before, with what it is given now; `plugin` knows what the archive is still to write.
-fn check_rejected(
-    archive: &Archive,
-    plugin: Option<&Plugin>,
-    (source, candidate): (&Source, &Candidate),
-) -> Result<(), LoadError> {
-    let key = compile::key(source, &candidate.hash);
-    let known = plugin.and_then(|plugin| plugin.rejection(&key)).map(str::to_owned);
-    let Some(why) = known.or_else(|| archive.rejection(&source.name, &key)) else { return Ok(()) };
-    let (name, file, hash) = (source.name.clone(), source.path.display().to_string(), candidate.hash.clone());
-    Err(LoadError::Rejected(name, file, hash, why))
 }
