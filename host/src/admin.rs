@@ -185,6 +185,9 @@ fn reload(registry: &Registry, plugin: &str, order: Order) -> Answer {
     match registry.reload(plugin, order) {
         None => Answer::Refused(registry.unknown(plugin).to_string()),
         Some(Err(error)) => Answer::Refused(error.to_string()),
+        Some(Ok(Reload::Shared { generation, canary })) => Answer::Done(format!(
+            "plugin {plugin}: generation {generation} was rolled out already and takes {canary} % of the connections now"
+        )),
         Some(Ok(Reload::Unchanged)) => Answer::Done(format!("plugin {plugin}: the file holds what serves already")),
         Some(Ok(Reload::Swapped { generation, took, canary, .. })) => {
             let share = if canary < 100 { format!(" takes {canary} % of the connections") } else { " serves".into() };

@@ -211,7 +211,7 @@ fn what_is_done_by_command_or_by_the_configuration_is_shown() {
     command(&["promote", "left"]);
     server.program.expect("promoted by command");
     command(&["rollback", "left"]);
-    server.program.expect("rolled back, since it was rolled back by command");
+    server.program.expect("rolled back by command");
     project.write("left/also", "# the same component");
     server.program.expect("was rejected before, because it was rolled back by command");
     command(&["reload", "left", "--force"]);

@@ -156,7 +156,8 @@ impl Session<'_> {
         let ended = move |ended| drop(sender.send(Happening::Built(owner, ended)));
         let stamp = stamp(&plugin.path);
         let shell = build::prepare(command, &self.config.folder)?;
-        let job = Job::start(shell, edit.files, self.report.show(), ended)?;
+        let files = self.sources.without_passing(edit.files);
+        let job = Job::start(shell, files, self.report.show(), ended)?;
         self.running.insert(name.to_owned(), (job, stamp));
         Ok(())
     }

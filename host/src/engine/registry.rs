@@ -10,7 +10,7 @@ mod turns;
 
 pub use change::Change;
 pub use rejection::Rejected;
-use rejection::check_rejected;
+use rejection::{BY_COMMAND, check_rejected};
 use turns::Turns;
 
 use std::collections::BTreeMap;
@@ -98,6 +98,13 @@ pub enum Reload {
         /// The version of the state that the generation before writes, and that of the new one.
         states: (u32, u32),
     },
+    /// The file holds what is rolled out already, which takes another share of the connections from now on.
+    Shared {
+        /// The generation's number.
+        generation: u64,
+        /// Its share, in percent.
+        canary: u8,
+    },
     /// The file holds what is running already.
     Unchanged,
 }
@@ -172,6 +179,9 @@ impl Registry {
                     tracing::info!(plugin = name, generation, took_ms, canary, "reloaded");
                 }
             }
+            Ok(Reload::Shared { generation, canary }) => {
+                tracing::info!(plugin = name, generation, canary, "the roll-out has another share of the connections");
+            }
             Ok(Reload::Unchanged) => tracing::debug!(plugin = name, "the file is what runs already"),
             Err(error) => {
                 metrics.failed_loads.inc();
@@ -194,7 +204,7 @@ impl Registry {
         let (source, plugin, abilities) = (&entry.source, &entry.plugin, &self.engine.abilities);
         let candidate = compile::read(source, abilities.limits().plugin_bytes)?;
         if plugin.current().key == compile::key(source, &candidate.hash) {
-            return Ok(Reload::Unchanged);
+            return Ok(share(plugin, order.canary));
         }
         if order.rejected == Rejected::Forgive {
             self.forgive(entry, &candidate);
@@ -229,7 +239,7 @@ impl Registry {
     /// Goes back to the generation before; gives the one that was rolled back and the one that serves again.
     pub fn roll_back(&self, name: &str) -> Result<(u64, u64), NotPossible> {
         let entry = self.known(name)?;
-        let why = "it was rolled back by command";
+        let why = BY_COMMAND;
         let rejected = entry.plugin.roll_back(why)?;
         self.reject(&entry.plugin, &rejected, why);
         Ok((rejected.identity.generation, entry.plugin.current().identity.generation))
@@ -274,6 +284,15 @@ impl Registry {
     pub fn resets_state(&self, plugin: &str) -> bool {
         self.find(plugin).is_some_and(|entry| entry.source.on_state_mismatch == MismatchPolicy::Reset)
     }
+}
+
+/// Gives what is rolled out already the share that is asked for, so that whoever wants a canary has one also where the
+/// watcher was faster.
+fn share(plugin: &Plugin, canary: Option<u8>) -> Reload {
+    let serving = plugin.serving();
+    let (Some(canary), Some(rollout)) = (canary, &serving.rollout) else { return Reload::Unchanged };
+    rollout.set_share(canary);
+    Reload::Shared { generation: rollout.new.identity.generation, canary }
 }
 
 /// What a generation is remembered by.

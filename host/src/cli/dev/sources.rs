@@ -4,7 +4,7 @@
 //! from looking where the configuration chooses that.
 //! Invariant: what a build or an editor leaves among sources is no edit, and neither is a file written as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -123,6 +123,14 @@ impl Sources {
         if before == Some(content) { Vec::new() } else { affected }
     }
 
+    /// Leaves out the names of files that are gone, where others are there: editors write new files under passing names.
+    pub fn without_passing(&self, files: BTreeSet<String>) -> BTreeSet<String> {
+        let gone = self.seen.iter().filter(|(_, content)| content.is_none()).flat_map(|(path, _)| self.affected(path));
+        let gone: BTreeSet<_> = gone.map(|(_, shown)| shown).collect();
+        let there: BTreeSet<_> = files.difference(&gone).cloned().collect();
+        if there.is_empty() { files } else { there }
+    }
+
     fn affected(&self, path: &Path) -> Vec<(String, String)> {
         let belongs = |(name, root): &(String, PathBuf)| {
             let below = path.strip_prefix(root).ok().filter(|below| !below.iter().any(is_no_source))?;
@@ -184,6 +192,19 @@ mod tests {
         let shown = |root: &str, path: &str| sources(Path::new(root)).affected(Path::new(path))[0].1.clone();
         assert_eq!(shown("/chat/src", "/chat/src/room/seat.rs"), "src/room/seat.rs");
         assert_eq!(shown("/chat/Cargo.toml", "/chat/Cargo.toml"), "Cargo.toml");
+    }
+
+    #[test]
+    fn a_passing_file_is_not_named_beside_one_that_stays() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut sources = sources(folder.path());
+        std::fs::write(folder.path().join("lib.rs"), "one").expect("it can be written");
+        let edit = |sources: &mut Sources, file: &str| sources.edited(&folder.path().join(file))[0].1.clone();
+        let both = BTreeSet::from([edit(&mut sources, "sedXYZ"), edit(&mut sources, "lib.rs")]);
+        let named: Vec<_> = sources.without_passing(both).into_iter().collect();
+        assert!(named.len() == 1 && named[0].ends_with("lib.rs"), "{named:?}");
+        let gone = BTreeSet::from([edit(&mut sources, "other.rs")]);
+        assert_eq!(sources.without_passing(gone.clone()), gone, "what was removed is an edit too");
     }
 
     #[test]

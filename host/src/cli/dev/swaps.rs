@@ -106,7 +106,7 @@ impl Swapped {
             Some(Ok(Reload::Unchanged)) => {
                 unchanged.iter().for_each(|why| report.unchanged(name, files, why));
             }
-            Some(Err(_)) | None => {}
+            Some(Ok(Reload::Shared { .. }) | Err(_)) | None => {}
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::engine::compile::{self, Candidate, LoadError, Source};
 use crate::engine::generation::Generation;
 use crate::engine::plugin::Plugin;
 
+/// Why something was rejected that did nothing wrong by itself.
+pub(super) const BY_COMMAND: &str = "it was rolled back by command";
+
 /// What becomes of a file that was rejected before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rejected {
@@ -34,7 +37,11 @@ impl Registry {
     pub(super) fn reject(&self, plugin: &Plugin, rejected: &Generation, why: &'static str) {
         self.engine.abilities.metrics.rollbacks.inc();
         let (name, generation) = (plugin.name(), rejected.identity.generation);
-        tracing::error!(plugin = %name, generation, "rolled back, since {why}: the one before serves again");
+        if why == BY_COMMAND {
+            tracing::info!(plugin = %name, generation, "rolled back by command: the one before serves again");
+        } else {
+            tracing::error!(plugin = %name, generation, "rolled back, since {why}: the one before serves again");
+        }
         let present = plugin.current();
         // After two changes that cancel each other, what serves again is the same.
         if present.key == rejected.key {
