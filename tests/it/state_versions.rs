@@ -224,6 +224,19 @@ async fn l3_a_migration_that_makes_too_much() {
 }
 
 #[tokio::test]
+async fn l3_while_a_build_is_young_a_migration_that_fails_leaves_the_event_to_the_build_before() {
+    for (name, why) in [("Unfit", "nobody has"), ("Trap", "is too much"), ("Endless", "ran for more than 100 ms")] {
+        let server = profiles("", "event-cpu-ms = 100");
+        let mut ann = named(&server, name).await;
+        take(&server, "profile_moved").await;
+        say(&mut ann, "hi", json!({"name": name, "messages": 2})).await;
+        let fault = server.logged(|record| record.message.starts_with("guest fault")).await;
+        assert!(format!("{} {}", fault.message, fault.field("printed")).contains(why), "{fault}");
+        say(&mut ann, "hi", json!({"name": name, "messages": 3})).await;
+    }
+}
+
+#[tokio::test]
 async fn l3_a_build_that_cannot_say_its_version_is_not_taken() {
     for (version, why) in [("trap", "no version today"), ("endless", "it ran for more than 200 ms")] {
         let server = profiles(&format!("config = {{ version = '{version}' }}"), "event-cpu-ms = 200");
