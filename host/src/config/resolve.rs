@@ -338,7 +338,7 @@ mod tests {
 
     use super::super::{Keep, RoomPattern};
     use super::*;
-    use crate::config::{ForwardedHeader, SlowPolicy};
+    use crate::config::{ForwardedHeader, ProxiesConfig, SlowPolicy};
     use crate::message::CloseFrame;
 
     const PLUGINS: &str = "[plugins.echo]\npath = 'echo.wasm'\n[plugins.log]\npath = 'log.wasm'\n";

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,8 @@ const MAX_REJECTED: usize = 100;
 /// The folder of the archive.
 pub struct Archive {
     folder: PathBuf,
+    /// Held from reading a record to writing it, since rejections come from threads of their own.
+    changing: Mutex<()>,
 }
 
 /// What is known of one plugin.
@@ -27,18 +30,26 @@ struct Record {
     good: Option<String>,
     /// Hash of the one that worked before it.
     before: Option<String>,
-    /// Hashes of components whose first event faulted, newest last.
-    rejected: Vec<String>,
+    /// What was rolled back, newest last.
+    rejected: Vec<Rejection>,
+}
+
+/// A component that must not come back with what it was given (`compile::key`).
+#[derive(Serialize, Deserialize)]
+struct Rejection {
+    key: String,
+    why: String,
 }
 
 impl Archive {
     /// The archive in this folder.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, changing: Mutex::new(()) }
     }
 
     /// Notes that this component works. The one before is kept too, in case that this one is rejected.
     pub fn keep(&self, plugin: &str, hash: &str, component: &[u8]) {
+        let _changing = self.lock();
         let mut record = self.record(plugin);
         if record.good.as_deref() == Some(hash) {
             return;
@@ -48,29 +59,50 @@ impl Archive {
         self.discard(plugin, outdated, &record);
     }
 
-    /// Notes that this component must not come back; the one before it is the good one again.
-    pub fn reject(&self, plugin: &str, hash: &str) {
+    /// Notes why what has this key must not come back.
+    pub fn reject(&self, plugin: &str, key: &str, why: &str) {
+        let _changing = self.lock();
         let mut record = self.record(plugin);
-        record.rejected.retain(|known| known != hash);
-        record.rejected.push(hash.to_owned());
+        record.rejected.retain(|known| known.key != key);
+        record.rejected.push(Rejection { key: key.to_owned(), why: why.to_owned() });
         let surplus = record.rejected.len().saturating_sub(MAX_REJECTED);
         record.rejected.drain(..surplus);
+        self.save(plugin, &record, None);
+    }
+
+    /// Notes that this component is no good, whatever it is given; the one before it is the good one again.
+    pub fn degrade(&self, plugin: &str, hash: &str) {
+        let _changing = self.lock();
+        let mut record = self.record(plugin);
         if record.good.as_deref() == Some(hash) {
             record.good = record.before.take();
+            self.save(plugin, &record, None);
         }
-        self.save(plugin, &record, None);
         self.discard(plugin, Some(hash.to_owned()), &record);
     }
 
-    /// Whether a component was rejected before.
-    pub fn is_rejected(&self, plugin: &str, hash: &str) -> bool {
-        self.record(plugin).rejected.iter().any(|known| known == hash)
+    /// Why what has this key was rejected before, if it was.
+    pub fn rejection(&self, plugin: &str, key: &str) -> Option<String> {
+        let rejected = self.record(plugin).rejected;
+        rejected.into_iter().find(|known| known.key == key).map(|known| known.why)
+    }
+
+    /// Forgets that what has this key was rejected.
+    pub fn forgive(&self, plugin: &str, key: &str) {
+        let _changing = self.lock();
+        let mut record = self.record(plugin);
+        record.rejected.retain(|known| known.key != key);
+        self.save(plugin, &record, None);
     }
 
     /// The last component that worked.
     pub fn last_good(&self, plugin: &str) -> Option<Vec<u8>> {
         let hash = self.record(plugin).good?;
         fs::read(self.component(plugin, &hash)).ok().filter(|bytes| blake3::hash(bytes).to_string() == hash)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn record(&self, plugin: &str) -> Record {
@@ -135,9 +167,14 @@ mod tests {
         let (_folder, archive) = archive();
         archive.keep("chat", &hash(b"old"), b"old");
         archive.keep("chat", &hash(b"bad"), b"bad");
-        archive.reject("chat", &hash(b"bad"));
-        assert!(archive.is_rejected("chat", &hash(b"bad")));
+        archive.reject("chat", "bad with nothing", "it faulted");
+        assert_eq!(archive.rejection("chat", "bad with nothing").as_deref(), Some("it faulted"));
+        assert_eq!(archive.rejection("chat", "bad with something"), None);
+        assert_eq!(archive.last_good("chat").as_deref(), Some(&b"bad"[..]), "the component need not be to blame");
+        archive.degrade("chat", &hash(b"bad"));
         assert_eq!(archive.last_good("chat").as_deref(), Some(&b"old"[..]));
+        archive.forgive("chat", "bad with nothing");
+        assert_eq!(archive.rejection("chat", "bad with nothing"), None);
     }
 
     #[test]
