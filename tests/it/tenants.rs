@@ -335,3 +335,29 @@ async fn a_tenant_has_so_many_instances_and_its_events_wait_for_one() {
     ann.expect_text("on").await;
     bob.expect_text("late").await;
 }
+
+#[tokio::test]
+async fn a_tenant_has_so_many_rooms_and_each_so_many_members() {
+    let kept = tenant("limits = { tenant-rooms = 2, room-members = 1 }") + "\n[[room]]\nname = 'kept/*'\nkeep = 10";
+    let server = setup(SERVER).tenant("acme", &kept).tenant("umbrella", &tenant("")).reuse(Reuse::Always).start();
+    let mut clients = [server.connect("/acme/ws").await, server.connect("/acme/ws").await];
+    for (who, says, told) in [
+        (0, "join one\nsend in", "in"),
+        (1, "join one", "join: quota"),
+        (0, "join one\nsend in still", "in still"),
+        (1, "publish kept/a x\nsend kept", "kept"),
+        (0, "join two", "join: quota"),
+        (1, "publish kept/b x", "publish: quota"),
+        (1, "publish elsewhere x\nsend nobody there", "nobody there"),
+        (1, "publish kept/a x\nsend kept", "kept"),
+        (0, "leave one\nsend out", "out"),
+        (1, "join two\nsend in", "in"),
+    ] {
+        clients[who].send(says).await;
+        clients[who].expect_text(told).await;
+    }
+    assert_eq!(server.metrics().over_quota.get(), 3);
+    let mut cy = server.connect("/umbrella/ws").await;
+    cy.send("join one\njoin two\njoin three\nsend in all").await;
+    cy.expect_text("in all").await;
+}

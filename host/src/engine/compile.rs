@@ -19,6 +19,7 @@ use super::compiler::child::ChildError;
 use super::compiler::{CompileError, Outdated};
 use super::generation::{Generation, Grants, Identity};
 use super::instance::Instance;
+use super::output::LogQuota;
 use super::{CONTRACT, Engine};
 use crate::config::{Grant, Granted, MismatchPolicy};
 use crate::event::Interface;
@@ -181,7 +182,7 @@ pub fn load(
     let grants = Arc::new(Grants { config, files: source.files.clone(), granted: source.grants });
     report_denied(engine, &component, source);
     let tenant = engine.abilities.tenants.of(source.tenant);
-    let identity = Identity { plugin: source.name.clone(), tenant, generation: number };
+    let identity = Identity { plugin: source.name.clone(), tenant, generation: number, log: LogQuota::default() };
     let content = (candidate.hash.clone(), key(source, &candidate.hash));
     let generation = Generation::new(identity, content, (pre, grants));
     check_role(source, &generation)?;

@@ -14,11 +14,11 @@ use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::exports::Exports;
 use super::guest::Guest;
+use super::output::LogQuota;
 use crate::config::Granted;
 use crate::tenants::Tenant;
 
 /// Who a guest is, in logs and faults.
-#[derive(Debug)]
 pub struct Identity {
     /// The plugin's name, its tenant's included.
     pub plugin: Arc<str>,
@@ -26,6 +26,8 @@ pub struct Identity {
     pub tenant: Arc<Tenant>,
     /// Which version of it, counted from 1 since the server started.
     pub generation: u64,
+    /// What its instances may still write into the log.
+    pub log: LogQuota,
 }
 
 /// What the operator gives a plugin beside the contract.

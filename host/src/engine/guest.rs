@@ -18,7 +18,6 @@ use super::output::{Output, Printer};
 use crate::clock::{Clock, Moment};
 use crate::config::Grant;
 use crate::event::Failure;
-use crate::limits::Limits;
 use crate::transaction::Transaction;
 
 /// Random bytes that a guest may ask for at once.
@@ -41,7 +40,6 @@ pub struct Guest {
     pub(super) abilities: Arc<Abilities>,
     pub(super) identity: Arc<Identity>,
     pub(super) transaction: Option<Box<Transaction>>,
-    pub(super) log: LogQuota,
     /// Ticks that the present event was seen running.
     ticks: u64,
     /// Why the present event has to end, where the host ended it.
@@ -65,7 +63,6 @@ impl Guest {
             abilities,
             identity,
             transaction: None,
-            log: LogQuota::default(),
             ticks: 0,
             cause: None,
             migrating: None,
@@ -184,29 +181,5 @@ impl ResourceLimiter for Memory {
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         Ok(desired <= MAX_TABLE)
-    }
-}
-
-/// How much of this second's log quota is used.
-#[derive(Default)]
-pub struct LogQuota {
-    second: u64,
-    bytes: usize,
-}
-
-impl LogQuota {
-    /// Whether a line of this length still fits into this second.
-    pub fn admit(&mut self, (abilities, limits): (&Abilities, &Limits), length: usize) -> bool {
-        let second = abilities.clock.now().as_secs();
-        if second != self.second {
-            *self = Self { second, bytes: 0 };
-        }
-        let fits = self.bytes + length <= limits.log_bytes;
-        if fits {
-            self.bytes += length;
-        } else {
-            abilities.metrics.log_dropped.inc_by(length as u64);
-        }
-        fits
     }
 }

@@ -120,12 +120,17 @@ impl connections::Host for Guest {
 
 impl rooms::Host for Guest {
     fn join(&mut self, connection: u64, room: String, replay: rooms::Replay) -> Answer<()> {
-        let replay = Replay::from(replay);
         self.granted(Grant::Rooms)?;
+        let replay = Replay::from(replay);
         if replay != Replay::Nothing {
             self.keeping(&room)?;
         }
-        self.ask(|transaction, limits| transaction.join(limits, id(connection), (&room, replay)))
+        let is_member = self.event()?.kept.rooms.iter().any(|joined| **joined == *room);
+        let refused = self.abilities.hub.refuses_member(&self.identity.tenant, &room).filter(|_| !is_member);
+        self.ask(|transaction, limits| match refused {
+            Some(why) => Err(Failure::quota(why)),
+            None => transaction.join(limits, id(connection), (&room, replay)),
+        })
     }
 
     fn leave(&mut self, connection: u64, room: String) -> Answer<()> {
@@ -133,9 +138,12 @@ impl rooms::Host for Guest {
     }
 
     fn publish(&mut self, room: String, message: types::MessageResult, exclude: Vec<u64>) -> Answer<()> {
+        self.granted(Grant::Rooms)?;
         let exclude = exclude.into_iter().map(id).collect();
-        self.ask_granted(Grant::Rooms, |transaction, limits| {
-            transaction.publish(limits, &room, (message.into(), exclude))
+        let refused = self.abilities.hub.refuses_message(&self.identity.tenant, &room);
+        self.ask(|transaction, limits| match refused {
+            Some(why) => Err(Failure::quota(why)),
+            None => transaction.publish(limits, &room, (message.into(), exclude)),
         })
     }
 
@@ -198,8 +206,10 @@ impl log::Host for Guest {
 impl Guest {
     /// A line for the operator, tagged with who wrote it, under the quota.
     pub(super) fn write_line(&mut self, level: &str, line: &str) {
-        let identity = &self.identity;
-        if !self.log.admit((&self.abilities, &identity.tenant.limits()), line.len()) {
+        let (identity, abilities) = (&self.identity, &self.abilities);
+        let limit = identity.tenant.limits().log_bytes;
+        if !identity.log.admits(abilities.clock.now().as_secs(), (line.len(), limit)) {
+            abilities.metrics.log_dropped.inc_by(line.len() as u64);
             return;
         }
         let connection = self.transaction.as_ref().map_or(0, |transaction| transaction.subject.connection.get());
