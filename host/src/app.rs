@@ -222,6 +222,7 @@ fn sources(config: &Config) -> Vec<Source> {
         config: plugin.config.clone(),
         files: plugin.files.clone(),
         grants: plugin.grants,
+        reuse: plugin.reuse,
         on_state_mismatch: plugin.on_state_mismatch,
         handler: config.routes.iter().any(|route| route.handler == *name),
         middleware: config.routes.iter().any(|route| route.middleware.contains(name)),

@@ -99,6 +99,8 @@ pub struct PluginConfig {
     pub files: Option<PathBuf>,
     /// What it may call.
     pub grants: Granted,
+    /// Which events one instance may take.
+    pub reuse: ReusePolicy,
     /// What becomes of a connection whose state does not fit.
     pub on_state_mismatch: MismatchPolicy,
     /// What the guest reads through `wasi:config/store`.
@@ -107,6 +109,19 @@ pub struct PluginConfig {
     pub canary: Option<u8>,
     /// The time after which a canary is promoted by itself; none leaves that to somebody.
     pub canary_time: Option<Duration>,
+}
+
+/// Which events one instance of a plugin may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReusePolicy {
+    /// Any, one after the other: the fast way.
+    #[default]
+    Always,
+    /// Those of one connection.
+    Connection,
+    /// One.
+    Never,
 }
 
 /// What becomes of a connection whose state does not fit the generation that reads it.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ForwardedHeader, Grant, MismatchPolicy, RemovedRoutes, SlowPolicy};
+use super::{ForwardedHeader, Grant, MismatchPolicy, RemovedRoutes, ReusePolicy, SlowPolicy};
 use crate::limits::Limits;
 
 /// A text with its place in the file.
@@ -81,6 +81,8 @@ pub struct Plugin {
     pub watch: Vec<Text>,
     pub files: Option<Text>,
     pub grants: Option<Vec<Grant>>,
+    #[serde(default)]
+    pub reuse: ReusePolicy,
     pub canary: Option<Spanned<u8>>,
     #[serde(rename = "canary-ms")]
     pub canary_ms: Option<Spanned<u64>>,

@@ -21,7 +21,7 @@ use super::generation::{Generation, Grants, Identity};
 use super::instance::Instance;
 use super::output::LogQuota;
 use super::{CONTRACT, Engine};
-use crate::config::{Grant, Granted, MismatchPolicy};
+use crate::config::{Grant, Granted, MismatchPolicy, ReusePolicy};
 use crate::event::Interface;
 use crate::id::TenantId;
 
@@ -40,6 +40,8 @@ pub struct Source {
     pub files: Option<PathBuf>,
     /// What it may call.
     pub grants: Granted,
+    /// Which events one instance may take.
+    pub reuse: ReusePolicy,
     /// What becomes of a connection whose state does not fit.
     pub on_state_mismatch: MismatchPolicy,
     /// Whether a route has it as its handler.
@@ -156,7 +158,7 @@ pub fn read(source: &Source, limit: usize) -> Result<Candidate, LoadError> {
 /// What a rejection goes by: the hash of a content, with all that the plugin is given beside it and the host's version. The
 /// same content may be good with another `config`, with other files, or on another host.
 pub fn key(source: &Source, hash: &str) -> String {
-    let given = (hash, env!("CARGO_PKG_VERSION"), &source.config, &source.files, source.grants);
+    let given = (hash, env!("CARGO_PKG_VERSION"), &source.config, &source.files, source.grants, source.reuse);
     // Written as Rust would, so that no two of them look the same.
     blake3::hash(format!("{given:?}").as_bytes()).to_string()
 }
@@ -179,7 +181,7 @@ pub fn load(
     let unfit = |error| LoadError::Import(source.name.clone(), shown(&source.path), format!("{error:#}"));
     let pre = engine.linker.instantiate_pre(&component).map_err(unfit)?;
     let config = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let grants = Arc::new(Grants { config, files: source.files.clone(), granted: source.grants });
+    let grants = Arc::new(Grants { config, files: source.files.clone(), granted: source.grants, reuse: source.reuse });
     report_denied(engine, &component, source);
     let tenant = engine.abilities.tenants.of(source.tenant);
     let identity = Identity { plugin: source.name.clone(), tenant, generation: number, log: LogQuota::default() };
@@ -329,6 +331,7 @@ mod tests {
         let source = |config: &[(&str, &str)], files: Option<&str>| Source {
             tenant: TenantId::UNNAMED,
             grants: Granted::ALL,
+            reuse: ReusePolicy::Always,
             name: "chat".into(),
             path: "chat.wasm".into(),
             config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),

@@ -31,6 +31,7 @@ impl Resolver<'_> {
                 watch,
                 files,
                 grants: plugin.grants.as_deref().map_or(Granted::ALL, Granted::only),
+                reuse: plugin.reuse,
                 on_state_mismatch: plugin.on_state_mismatch,
                 config,
                 canary,

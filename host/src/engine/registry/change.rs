@@ -119,5 +119,6 @@ impl Change<'_> {
 
 /// Whether a plugin needs no new generation.
 fn is_same(one: &Source, other: &Source) -> bool {
-    (&one.path, &one.config, &one.files, one.grants) == (&other.path, &other.config, &other.files, other.grants)
+    let given = |source: &Source| (source.path.clone(), source.config.clone(), source.files.clone());
+    (given(one), one.grants, one.reuse) == (given(other), other.grants, other.reuse)
 }
