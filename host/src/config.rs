@@ -7,6 +7,7 @@
 mod capacity;
 mod fixed;
 mod grants;
+mod keys;
 mod proxies;
 mod raw;
 mod resolve;
@@ -17,6 +18,7 @@ mod watch;
 pub use capacity::{CapacityConfig, WhenFull};
 pub use fixed::Fixed;
 pub use grants::{Grant, Granted};
+pub use keys::Keys;
 pub use proxies::{ForwardedHeader, ProxiesConfig, parse_network};
 pub use resolve::parse_address;
 pub use rooms::{Keep, RoomConfig, RoomPattern};
@@ -97,6 +99,8 @@ pub struct PluginConfig {
     pub watch: Vec<PathBuf>,
     /// The folder that the guest may read, as the root of all that it sees; none means that it sees no files.
     pub files: Option<PathBuf>,
+    /// Whose signature its file needs.
+    pub keys: Keys,
     /// What it may call.
     pub grants: Granted,
     /// Which events one instance may take.

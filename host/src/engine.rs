@@ -24,6 +24,7 @@ pub mod plugin;
 pub mod pool;
 pub mod registry;
 pub mod rollout;
+pub mod signature;
 pub mod ticker;
 pub mod watcher;
 

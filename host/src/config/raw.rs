@@ -49,6 +49,7 @@ pub struct Tenant {
     pub hosts: Vec<Text>,
     pub prefix: Option<Text>,
     pub suspended: bool,
+    pub keys: Vec<Text>,
     pub limits: BTreeMap<String, Spanned<toml::Value>>,
 }
 
@@ -62,6 +63,7 @@ pub struct Server {
     pub control: Option<String>,
     pub store: Option<Text>,
     pub tenants: Option<Text>,
+    pub keys: Vec<Text>,
     pub watch: Option<Text>,
     pub poll_ms: Option<Spanned<u64>>,
     pub trusted_proxies: Vec<Text>,

@@ -20,8 +20,9 @@ use super::compiler::{CompileError, Outdated};
 use super::generation::{Generation, Grants, Identity};
 use super::instance::Instance;
 use super::output::LogQuota;
+use super::signature::{self, NotSigned};
 use super::{CONTRACT, Engine};
-use crate::config::{Grant, Granted, MismatchPolicy, ReusePolicy};
+use crate::config::{Grant, Granted, Keys, MismatchPolicy, ReusePolicy};
 use crate::event::Interface;
 use crate::id::TenantId;
 
@@ -38,6 +39,8 @@ pub struct Source {
     pub config: BTreeMap<String, String>,
     /// The folder that the guest may read.
     pub files: Option<PathBuf>,
+    /// Whose signature the file needs.
+    pub keys: Keys,
     /// What it may call.
     pub grants: Granted,
     /// Which events one instance may take.
@@ -72,6 +75,9 @@ pub enum LoadError {
     /// It is over the limit.
     #[error("plugin {0}: {1} has {2} bytes, the limit `plugin-bytes` is {3}")]
     TooLarge(Arc<str>, String, u64, usize),
+    /// Nobody who may has signed it.
+    #[error("plugin {0}: {1} is not taken: {2}")]
+    NotSigned(Arc<str>, String, NotSigned),
     /// It does not begin like WebAssembly.
     #[error(
         "plugin {0}: {1} is not WebAssembly; `path` must name a component, as `cargo build --target wasm32-wasip2` makes"
@@ -148,6 +154,9 @@ pub fn read(source: &Source, limit: usize) -> Result<Candidate, LoadError> {
         Ok(bytes) => bytes,
         Err(error) => return Err(LoadError::Unreadable(name, file, error)),
     };
+    if let Err(error) = signature::check(&source.path, &bytes, &source.keys) {
+        return Err(LoadError::NotSigned(name, file, error));
+    }
     let is_same = |now: &fs::Metadata| stamp(now) == stamp(&metadata) && now.len() == bytes.len() as u64;
     match fs::metadata(&source.path) {
         Ok(now) if is_same(&now) => Ok(Candidate::from(bytes)),
@@ -330,6 +339,7 @@ mod tests {
     fn a_rejection_goes_by_content_config_and_files() {
         let source = |config: &[(&str, &str)], files: Option<&str>| Source {
             tenant: TenantId::UNNAMED,
+            keys: Keys::default(),
             grants: Granted::ALL,
             reuse: ReusePolicy::Always,
             name: "chat".into(),

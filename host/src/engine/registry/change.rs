@@ -120,5 +120,5 @@ impl Change<'_> {
 /// Whether a plugin needs no new generation.
 fn is_same(one: &Source, other: &Source) -> bool {
     let given = |source: &Source| (source.path.clone(), source.config.clone(), source.files.clone());
-    (given(one), one.grants, one.reuse) == (given(other), other.grants, other.reuse)
+    (given(one), &one.keys, one.grants, one.reuse) == (given(other), &other.keys, other.grants, other.reuse)
 }
