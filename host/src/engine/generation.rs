@@ -54,6 +54,12 @@ impl Generation {
         Self { identity, hash, exports, state_version: 0, pre, grants, told_of_roll_back }
     }
 
+    /// The same with another number, for one that nobody has seen yet.
+    pub(super) fn numbered(mut self, number: u64) -> Self {
+        self.identity = Arc::new(Identity { plugin: self.identity.plugin.clone(), generation: number });
+        self
+    }
+
     /// True for whoever is first to say in the log that this generation was gone back to.
     pub(super) fn tells_of_roll_back(&self) -> bool {
         !self.told_of_roll_back.swap(true, Ordering::Relaxed)

@@ -13,6 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::archive::Archive;
 use super::generation::Generation;
 use super::rollout::{Rollout, Rules, Seen, Side};
 use crate::clock::Moment;
@@ -29,6 +30,8 @@ pub struct Plugin {
     numbers: AtomicU64,
     /// The number of the generation that serves, for those who have to notice a change by themselves.
     changes: watch::Sender<u64>,
+    /// Where it is noted which one was promoted.
+    archive: Arc<Archive>,
 }
 
 /// What takes the next event.
@@ -154,6 +157,14 @@ impl Serving {
         Arc::ptr_eq(&self.generation, generation) || self.rollout.as_ref().is_some_and(is_before)
     }
 
+    /// The newest generation of which an event has shown that it works, or the one before it.
+    pub fn tried(&self) -> &Arc<Generation> {
+        match &self.rollout {
+            Some(rollout) if !rollout.is_tried() => &rollout.before,
+            _ => &self.generation,
+        }
+    }
+
     /// The generation that runs where there may be only one: the new one of a canary does not yet.
     pub fn only(&self) -> &Arc<Generation> {
         match &self.rollout {
@@ -172,11 +183,11 @@ impl Serving {
 
 impl Plugin {
     /// A plugin with its first generation.
-    pub fn new(name: Arc<str>, first: Generation) -> Self {
+    pub fn new(name: Arc<str>, first: Generation, archive: Arc<Archive>) -> Self {
         let number = first.identity.generation;
         let (numbers, changes) = (AtomicU64::new(number + 1), watch::Sender::new(number));
         let serving = ArcSwap::new(Serving::settled(Arc::new(first)));
-        Self { name, serving, past: Mutex::default(), numbers, changes }
+        Self { name, serving, past: Mutex::default(), numbers, changes, archive }
     }
 
     /// Its name in the configuration.
@@ -208,11 +219,7 @@ impl Plugin {
     /// before it.
     pub fn roll_out(&self, next: Arc<Generation>, rules: Rules, now: Moment) {
         let _past = self.lock();
-        let serving = self.serving.load_full();
-        let before = match &serving.rollout {
-            Some(rollout) if !rollout.is_tried() => rollout.before.clone(),
-            _ => serving.generation.clone(),
-        };
+        let before = self.serving.load().tried().clone();
         let rollout = Some(Arc::new(Rollout::new((next.clone(), before), rules, now)));
         self.serve(Serving { generation: next, rollout });
     }
@@ -225,6 +232,9 @@ impl Plugin {
         past.before = Some(rollout.before.clone());
         past.tell(rollout.new.identity.generation, "promoted");
         self.serve(Serving { generation: rollout.new.clone(), rollout: None });
+        // On a thread of its own, since it writes files and a worker may be waiting.
+        let (archive, name, hash) = (self.archive.clone(), self.name.clone(), rollout.new.hash.clone());
+        std::thread::spawn(move || archive.promote(&name, &hash));
         Ok(rollout.new.identity.generation)
     }
 
@@ -290,6 +300,14 @@ impl Plugin {
         past.tell(serving.generation.identity.generation, "rolled back");
         self.serve(Serving { generation: before, rollout: None });
         serving.generation.clone()
+    }
+
+    /// The hashes of all generations that serve or may serve again.
+    pub fn hashes(&self) -> Vec<String> {
+        let (past, serving) = (self.lock(), self.serving.load_full());
+        let young = serving.rollout.as_ref().map(|rollout| &rollout.before);
+        let all = [Some(&serving.generation), young, past.before.as_ref()];
+        all.into_iter().flatten().map(|generation| generation.hash.clone()).collect()
     }
 
     /// Whether this content was rejected last; known here before the archive has written it down.

@@ -5,6 +5,7 @@
 //! Invariant: no lock of the registry is ever taken on the path of a message.
 
 mod change;
+mod start;
 
 pub use change::Change;
 
@@ -92,23 +93,20 @@ pub struct LoadErrors(pub Vec<LoadError>);
 impl Registry {
     /// Loads all plugins; `state` is the folder for the cache and the archive.
     pub fn load(engine: Arc<Engine>, sources: Vec<Source>, state: &Path) -> Result<Self, LoadErrors> {
-        let cache = Cache::new(state.join("cache"), &engine.engine);
+        let cache = Cache::new(state.join("cache"), &engine.engine, &engine.abilities.metrics);
         let archive = Arc::new(Archive::new(state.join("plugins")));
+        let (entries, parted, loading) = (ArcSwap::default(), Mutex::default(), Mutex::default());
+        let registry = Self { engine, cache, archive, entries, parted, loading };
         let mut entries = BTreeMap::new();
         let mut errors = Vec::new();
         for source in sources {
-            match first(&engine, &cache, &archive, &source) {
-                Ok(generation) => {
-                    let record = record(&generation, &engine, "start", Duration::ZERO);
-                    let plugin = Arc::new(Plugin::new(source.name.clone(), generation));
-                    plugin.record(record);
-                    entries.insert(source.name.clone(), Entry { plugin, source });
-                }
+            match registry.start(&source) {
+                Ok(plugin) => _ = entries.insert(source.name.clone(), Entry { plugin, source }),
                 Err(error) => errors.push(error),
             }
         }
-        let (entries, parted, loading) = (ArcSwap::from_pointee(entries), Mutex::default(), Mutex::default());
-        let registry = Self { engine, cache, archive, entries, parted, loading };
+        registry.entries.store(Arc::new(entries));
+        registry.trim();
         if errors.is_empty() { Ok(registry) } else { Err(LoadErrors(errors)) }
     }
 
@@ -158,7 +156,9 @@ impl Registry {
     fn try_reload(&self, name: &str, order: Order) -> Option<(Arc<Plugin>, Result<Reload, LoadError>)> {
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = self.entries.load().get(name).cloned()?;
-        Some((entry.plugin.clone(), self.reload_entry(&entry, order)))
+        let outcome = self.reload_entry(&entry, order);
+        self.trim();
+        Some((entry.plugin, outcome))
     }
 
     fn reload_entry(&self, entry: &Entry, order: Order) -> Result<Reload, LoadError> {
@@ -171,10 +171,34 @@ impl Registry {
         if plugin.has_rejected(&candidate.hash) {
             return Err(rejected(source));
         }
-        let next = accept((&self.engine, &self.cache, &self.archive), source, &candidate, || plugin.next_number())?;
+        let next = self.accept(source, &candidate, || plugin.next_number())?;
+        self.archive.keep(&source.name, &candidate, Some(&plugin.serving().tried().hash));
         let (generation, took) = (next.identity.generation, start.elapsed());
         let canary = self.roll_out(entry, next, order, took);
         Ok(Reload::Swapped { generation, took, canary })
+    }
+
+    /// Makes a generation of a component that was not rejected before.
+    fn accept(
+        &self,
+        source: &Source,
+        candidate: &Candidate,
+        number: impl FnOnce() -> u64,
+    ) -> Result<Generation, LoadError> {
+        if self.archive.is_rejected(&source.name, &candidate.hash) {
+            return Err(rejected(source));
+        }
+        compile::load(&self.engine, Some(&self.cache), (source, candidate), number())
+    }
+
+    /// Keeps the cache within its bound, whatever was compiled.
+    fn trim(&self) {
+        let mut needed = self.archive.hashes();
+        let serving = self.entries.load().values().flat_map(|entry| entry.plugin.hashes()).collect::<Vec<_>>();
+        let parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
+        let parted = parted.iter().filter_map(|parted| parted.plugin.upgrade()).flat_map(|plugin| plugin.hashes());
+        needed.extend(serving.into_iter().chain(parted));
+        self.cache.trim(self.engine.abilities.limits().cache_bytes, &needed);
     }
 
     /// Rolls a generation out; gives the share of the connections that it takes for now, in percent.
@@ -267,39 +291,6 @@ fn record(generation: &Generation, engine: &Engine, by: &'static str, took: Dura
         faults: 0,
         fate: String::new(),
     }
-}
-
-/// The generation that a plugin starts with: its file, or, where that cannot be used, the last good one.
-fn first(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source) -> Result<Generation, LoadError> {
-    let error = match from_file(engine, cache, archive, source) {
-        Ok(generation) => return Ok(generation),
-        Err(error) => error,
-    };
-    let Some(bytes) = archive.last_good(&source.name) else { return Err(error) };
-    let good = (source, &Candidate::from(bytes));
-    let Ok(generation) = compile::load(engine, Some(cache), good, FIRST) else { return Err(error) };
-    tracing::warn!(plugin = %source.name, "started with the last good component instead: {error}");
-    Ok(generation)
-}
-
-fn from_file(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source) -> Result<Generation, LoadError> {
-    let candidate = compile::read(source, engine.abilities.limits().plugin_bytes)?;
-    accept((engine, cache, archive), source, &candidate, || FIRST)
-}
-
-/// Makes a generation of a component that was not rejected before, and notes that it works.
-fn accept(
-    (engine, cache, archive): (&Arc<Engine>, &Cache, &Archive),
-    source: &Source,
-    candidate: &Candidate,
-    number: impl FnOnce() -> u64,
-) -> Result<Generation, LoadError> {
-    if archive.is_rejected(&source.name, &candidate.hash) {
-        return Err(rejected(source));
-    }
-    let generation = compile::load(engine, Some(cache), (source, candidate), number())?;
-    archive.keep(&source.name, &candidate.hash, &candidate.bytes);
-    Ok(generation)
 }
 
 fn rejected(source: &Source) -> LoadError {
