@@ -35,10 +35,23 @@ struct Record {
     good: Option<String>,
     /// Hash of what takes over again where that one is rejected.
     before: Option<String>,
-    /// Whether the good one was not promoted yet.
-    young: bool,
+    /// How far the good one has come.
+    age: Age,
     /// Hashes of components whose first event faulted, newest last.
     rejected: Vec<String>,
+}
+
+/// What a component has shown.
+#[derive(Serialize, Deserialize, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "kebab-case")]
+enum Age {
+    /// That it starts.
+    New,
+    /// That it can handle an event.
+    Tried,
+    /// That it is good: it was promoted, or there is no other.
+    #[default]
+    Promoted,
 }
 
 impl Archive {
@@ -61,18 +74,19 @@ impl Archive {
         let others = || known.iter().flatten().filter(|known| *known != hash);
         record.before = others().find(|known| Some(known.as_str()) == before).or(others().next()).cloned();
         record.good = Some(hash.clone());
-        record.young = record.before.is_some();
+        record.age = if record.before.is_some() { Age::New } else { Age::Promoted };
         self.save(plugin, &record, Some((hash, bytes)));
         self.discard(plugin, others(), &record);
     }
 
+    /// Notes that an event of this component ended well.
+    pub fn note_event(&self, plugin: &str, hash: &str) {
+        self.come_to(plugin, hash, Age::Tried);
+    }
+
     /// Notes that this component has shown that it is good.
     pub fn promote(&self, plugin: &str, hash: &str) {
-        let _held = self.shelf.hold();
-        let record = self.record(plugin);
-        if record.young && record.good.as_deref() == Some(hash) {
-            self.save(plugin, &Record { young: false, ..record }, None);
-        }
+        self.come_to(plugin, hash, Age::Promoted);
     }
 
     /// Notes that this component must not come back; the one before it is the good one again.
@@ -84,7 +98,7 @@ impl Archive {
         let surplus = record.rejected.len().saturating_sub(MAX_REJECTED);
         record.rejected.drain(..surplus);
         if record.good.as_deref() == Some(hash) {
-            (record.good, record.young) = (record.before.take(), false);
+            (record.good, record.age) = (record.before.take(), Age::Promoted);
         }
         self.save(plugin, &record, None);
         self.discard(plugin, [&hash.to_owned()], &record);
@@ -104,9 +118,9 @@ impl Archive {
     /// What may take over again from a component that a server starts with, the best first: nothing where that one has shown
     /// that it is good.
     pub fn behind(&self, plugin: &str, hash: &str) -> impl Iterator<Item = Candidate> {
-        let Record { good, before, young, .. } = self.record(plugin);
-        let is_promoted = !young && good.as_deref() == Some(hash);
-        let known = if young { [before, good] } else { [good, before] };
+        let Record { good, before, age, .. } = self.record(plugin);
+        let is_promoted = age == Age::Promoted && good.as_deref() == Some(hash);
+        let known = if age == Age::New { [before, good] } else { [good, before] };
         let others = known.into_iter().flatten().filter(|known| !is_promoted && *known != hash);
         others.filter_map(move |hash| self.component(plugin, &hash)).collect::<Vec<_>>().into_iter()
     }
@@ -115,6 +129,15 @@ impl Archive {
     pub fn hashes(&self) -> BTreeSet<String> {
         let records = self.names().into_iter().map(|plugin| self.record(&plugin));
         records.flat_map(|record| [record.good, record.before]).flatten().collect()
+    }
+
+    /// Never back: what is told late is told by a thread that was overtaken.
+    fn come_to(&self, plugin: &str, hash: &str, age: Age) {
+        let _held = self.shelf.hold();
+        let record = self.record(plugin);
+        if record.age < age && record.good.as_deref() == Some(hash) {
+            self.save(plugin, &Record { age, ..record }, None);
+        }
     }
 
     fn record(&self, plugin: &str) -> Record {
@@ -205,7 +228,7 @@ impl Archive {
         let mut whole = newest.by_ref().filter(|hash| self.component(plugin, hash).is_some());
         let (good, before) = (whole.next(), whole.next());
         // Nobody knows how far it had come.
-        Record { young: before.is_some(), good, before, rejected: Vec::new() }
+        Record { age: Age::New, good, before, rejected: Vec::new() }
     }
 
     /// Each component, with its plugin and its hash.
@@ -318,10 +341,14 @@ mod tests {
         assert!(texts(archive.behind("chat", &hash("one"))).is_empty(), "there is no other");
         keep(&archive, "chat", "two", Some("one"));
         assert_eq!(texts(archive.behind("chat", &hash("two"))), ["one"]);
-        assert_eq!(texts(archive.behind("chat", &hash("new"))), ["one", "two"], "the young one has shown nothing");
+        assert_eq!(texts(archive.behind("chat", &hash("new"))), ["one", "two"], "it has shown nothing");
+        archive.note_event("chat", &hash("two"));
+        assert_eq!(texts(archive.behind("chat", &hash("new"))), ["two", "one"], "now it has");
+        assert_eq!(texts(archive.behind("chat", &hash("two"))), ["one"], "and may fault all the same");
         archive.promote("chat", &hash("one"));
         assert_eq!(texts(archive.behind("chat", &hash("two"))), ["one"], "another one was meant");
         archive.promote("chat", &hash("two"));
+        archive.note_event("chat", &hash("two"));
         assert!(texts(archive.behind("chat", &hash("two"))).is_empty());
         assert_eq!(texts(archive.behind("chat", &hash("new"))), ["two", "one"]);
     }

@@ -30,7 +30,7 @@ pub struct Plugin {
     numbers: AtomicU64,
     /// The number of the generation that serves, for those who have to notice a change by themselves.
     changes: watch::Sender<u64>,
-    /// Where it is noted which one was promoted.
+    /// Where it is noted how far each has come.
     archive: Arc<Archive>,
 }
 
@@ -232,9 +232,7 @@ impl Plugin {
         past.before = Some(rollout.before.clone());
         past.tell(rollout.new.identity.generation, "promoted");
         self.serve(Serving { generation: rollout.new.clone(), rollout: None });
-        // On a thread of its own, since it writes files and a worker may be waiting.
-        let (archive, name, hash) = (self.archive.clone(), self.name.clone(), rollout.new.hash.clone());
-        std::thread::spawn(move || archive.promote(&name, &hash));
+        self.tell_archive(&rollout.new, Archive::promote);
         Ok(rollout.new.identity.generation)
     }
 
@@ -242,7 +240,9 @@ impl Plugin {
     pub fn note_event(&self, generation: &Arc<Generation>, took: Duration, now: Moment) {
         let serving = self.serving();
         if let Some((rollout, side)) = serving.young(generation) {
-            rollout.note_event(side, took);
+            if rollout.note_event(side, took) {
+                self.tell_archive(generation, Archive::note_event);
+            }
             self.promote_if_ripe(rollout, now);
         }
     }
@@ -352,6 +352,13 @@ impl Plugin {
         let number = serving.generation.identity.generation;
         self.serving.store(Arc::new(serving));
         self.changes.send_replace(number);
+    }
+
+    /// On a thread of its own, since it writes files and a worker may be waiting. Where there is no thread, only a server that
+    /// is started again knows less.
+    pub(super) fn tell_archive(&self, generation: &Generation, tell: fn(&Archive, &str, &str)) {
+        let (archive, name, hash) = (self.archive.clone(), self.name.clone(), generation.hash.clone());
+        let _ = std::thread::Builder::new().name("archive".into()).spawn(move || tell(&archive, &name, &hash));
     }
 
     fn lock(&self) -> MutexGuard<'_, Past> {

@@ -266,7 +266,6 @@ impl Registry {
         self.find(plugin).is_some_and(|entry| entry.source.on_state_mismatch == MismatchPolicy::Reset)
     }
 
-    /// The archive on a thread of its own, since it writes files and a worker is waiting.
     fn reject(&self, plugin: &Plugin, rejected: &Generation, why: &'static str) {
         self.engine.abilities.metrics.rollbacks.inc();
         let (name, generation) = (plugin.name(), rejected.identity.generation);
@@ -275,8 +274,7 @@ impl Registry {
         if plugin.current().hash == rejected.hash {
             return;
         }
-        let (archive, name, hash) = (self.archive.clone(), name.clone(), rejected.hash.clone());
-        std::thread::spawn(move || archive.reject(&name, &hash));
+        plugin.tell_archive(rejected, Archive::reject);
     }
 }
 
