@@ -63,16 +63,18 @@ impl Archive {
     }
 
     /// Notes that this component works, and that the one with the hash `before` takes over again if it is rejected. Where
-    /// that one is not here, it is the one that was good so far.
+    /// that one is not here, it is the last one that an event has shown to work.
     pub fn keep(&self, plugin: &str, Candidate { hash, bytes }: &Candidate, before: Option<&str>) {
         let _held = self.shelf.hold();
         let mut record = self.record(plugin);
         if record.good.as_ref() == Some(hash) {
             return;
         }
+        let shown = record.shown();
         let known = [record.good.take(), record.before.take()];
         let others = || known.iter().flatten().filter(|known| *known != hash);
-        record.before = others().find(|known| Some(known.as_str()) == before).or(others().next()).cloned();
+        let named = others().find(|known| Some(known.as_str()) == before).cloned();
+        record.before = named.or_else(|| shown.into_iter().find(|known| known != hash));
         record.good = Some(hash.clone());
         record.age = if record.before.is_some() { Age::New } else { Age::Promoted };
         self.save(plugin, &record, Some((hash, bytes)));
@@ -118,10 +120,9 @@ impl Archive {
     /// What may take over again from a component that a server starts with, the best first: nothing where that one has shown
     /// that it is good.
     pub fn behind(&self, plugin: &str, hash: &str) -> impl Iterator<Item = Candidate> {
-        let Record { good, before, age, .. } = self.record(plugin);
-        let is_promoted = age == Age::Promoted && good.as_deref() == Some(hash);
-        let known = if age == Age::New { [before, good] } else { [good, before] };
-        let others = known.into_iter().flatten().filter(|known| !is_promoted && *known != hash);
+        let record = self.record(plugin);
+        let is_promoted = record.age == Age::Promoted && record.good.as_deref() == Some(hash);
+        let others = record.shown().into_iter().filter(|known| !is_promoted && known != hash);
         others.filter_map(move |hash| self.component(plugin, &hash)).collect::<Vec<_>>().into_iter()
     }
 
@@ -243,6 +244,12 @@ impl Archive {
 }
 
 impl Record {
+    /// Those of which an event has shown that they work, the last one first.
+    fn shown(&self) -> Vec<String> {
+        let good = self.good.as_ref().filter(|_| self.age > Age::New);
+        good.into_iter().chain(&self.before).cloned().collect()
+    }
+
     fn names(&self, hash: &str) -> bool {
         [&self.good, &self.before].into_iter().any(|known| known.as_deref() == Some(hash))
     }
@@ -332,6 +339,8 @@ mod tests {
         assert_eq!(texts(archive.good("chat")), ["one"]);
         keep(&archive, "chat", "two", Some("unknown"));
         assert_eq!(texts(archive.good("chat")), ["two", "one"]);
+        keep(&archive, "chat", "one", None);
+        assert_eq!(texts(archive.good("chat")), ["one"], "an event never showed that the second one works");
     }
 
     #[test]
@@ -341,7 +350,8 @@ mod tests {
         assert!(texts(archive.behind("chat", &hash("one"))).is_empty(), "there is no other");
         keep(&archive, "chat", "two", Some("one"));
         assert_eq!(texts(archive.behind("chat", &hash("two"))), ["one"]);
-        assert_eq!(texts(archive.behind("chat", &hash("new"))), ["one", "two"], "it has shown nothing");
+        assert_eq!(texts(archive.behind("chat", &hash("new"))), ["one"], "it has shown nothing");
+        assert!(texts(archive.behind("chat", &hash("one"))).is_empty());
         archive.note_event("chat", &hash("two"));
         assert_eq!(texts(archive.behind("chat", &hash("new"))), ["two", "one"], "now it has");
         assert_eq!(texts(archive.behind("chat", &hash("two"))), ["one"], "and may fault all the same");
