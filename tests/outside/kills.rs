@@ -25,6 +25,8 @@ use crate::switchboard::{Server, switchboard};
 const OLDEST: usize = 1200;
 /// The same for one that is killed as it starts.
 const OLDEST_STARTING: usize = 250;
+/// So long a write is waited for, to kill the server in the middle of it.
+const WRITING: Duration = Duration::from_millis(400);
 /// Between two edits, at most, in milliseconds.
 const PAUSE: usize = 150;
 
@@ -165,7 +167,7 @@ impl Editor {
     /// Kills a server at some moment of its start.
     fn kill_starting(&self) {
         let starting = Program::start(switchboard("serve", self.project.folder()).args(["--listen", "127.0.0.1:0"]));
-        thread::sleep(Duration::from_millis(self.below(OLDEST_STARTING) as u64));
+        self.wait(OLDEST_STARTING, || ());
         starting.kill();
     }
 
@@ -175,16 +177,30 @@ impl Editor {
         thread::scope(|scope| {
             scope.spawn(|| self.edit(&over));
             scope.spawn(move || self.talk(address));
-            let end = Instant::now() + Duration::from_millis(self.below(OLDEST) as u64);
-            while Instant::now() < end {
-                if self.below(10) == 0 {
+            self.wait(OLDEST, || {
+                if self.below(100) == 0 {
                     server.program.signal("HUP");
                 }
-                thread::sleep(Duration::from_millis(10));
-            }
-            server.program.signal("KILL");
+            });
+            server.program.kill();
             over.store(true, Ordering::Relaxed);
         });
+    }
+
+    /// Until a random moment, or, every other time, until a file is being written after it.
+    fn wait(&self, longest: usize, mut meanwhile: impl FnMut()) {
+        let end = Instant::now() + Duration::from_millis(self.below(longest) as u64);
+        while Instant::now() < end {
+            meanwhile();
+            thread::sleep(Duration::from_millis(1));
+        }
+        if self.below(2) == 0 {
+            return;
+        }
+        let state = self.project.path(".switchboard");
+        let names = || [files(&state.join("cache")), files(&state.join("plugins"))].concat();
+        let (before, end) = (names(), Instant::now() + WRITING);
+        while Instant::now() < end && names().iter().all(|name| before.contains(name)) {}
     }
 
     /// Starts it, and checks what a server has to be after whatever was before.
