@@ -23,6 +23,7 @@ pub mod plugin;
 pub mod pool;
 pub mod registry;
 pub mod rollout;
+pub mod scribe;
 pub mod shelf;
 pub mod ticker;
 pub mod watcher;

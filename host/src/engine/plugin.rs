@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::archive::Archive;
 use super::generation::Generation;
 use super::rollout::{Rollout, Rules, Seen, Side};
+use super::scribe::Scribe;
 use crate::clock::Moment;
 use crate::id::ConnectionId;
 
@@ -31,7 +32,7 @@ pub struct Plugin {
     /// The number of the generation that serves, for those who have to notice a change by themselves.
     changes: watch::Sender<u64>,
     /// Where it is noted how far each has come.
-    archive: Arc<Archive>,
+    scribe: Arc<Scribe>,
 }
 
 /// What takes the next event.
@@ -183,11 +184,11 @@ impl Serving {
 
 impl Plugin {
     /// A plugin with its first generation.
-    pub fn new(name: Arc<str>, first: Generation, archive: Arc<Archive>) -> Self {
+    pub fn new(name: Arc<str>, first: Generation, scribe: Arc<Scribe>) -> Self {
         let number = first.identity.generation;
         let (numbers, changes) = (AtomicU64::new(number + 1), watch::Sender::new(number));
         let serving = ArcSwap::new(Serving::settled(Arc::new(first)));
-        Self { name, serving, past: Mutex::default(), numbers, changes, archive }
+        Self { name, serving, past: Mutex::default(), numbers, changes, scribe }
     }
 
     /// Its name in the configuration.
@@ -354,11 +355,9 @@ impl Plugin {
         self.changes.send_replace(number);
     }
 
-    /// On a thread of its own, since it writes files and a worker may be waiting. Where there is no thread, only a server that
-    /// is started again knows less.
+    /// Has it noted for a server that is started again.
     pub(super) fn tell_archive(&self, generation: &Generation, tell: fn(&Archive, &str, &str)) {
-        let (archive, name, hash) = (self.archive.clone(), self.name.clone(), generation.hash.clone());
-        let _ = std::thread::Builder::new().name("archive".into()).spawn(move || tell(&archive, &name, &hash));
+        self.scribe.note(tell, &self.name, &generation.hash);
     }
 
     fn lock(&self) -> MutexGuard<'_, Past> {

@@ -24,6 +24,7 @@ use super::fault::{Cause, Fault};
 use super::generation::Generation;
 use super::plugin::{NotPossible, Plugin, Record};
 use super::rollout::Rules;
+use super::scribe::Scribe;
 use crate::config::MismatchPolicy;
 use crate::id::ConnectionId;
 
@@ -35,6 +36,7 @@ pub struct Registry {
     engine: Arc<Engine>,
     cache: Cache,
     archive: Arc<Archive>,
+    scribe: Arc<Scribe>,
     /// Replaced as a whole by another configuration.
     entries: ArcSwap<Entries>,
     /// Removed ones that connections still have.
@@ -95,8 +97,9 @@ impl Registry {
     pub fn load(engine: Arc<Engine>, sources: Vec<Source>, state: &Path) -> Result<Self, LoadErrors> {
         let cache = Cache::new(state.join("cache"), &engine.engine, &engine.abilities.metrics);
         let archive = Arc::new(Archive::new(state.join("plugins")));
+        let scribe = Arc::new(Scribe::new(archive.clone()));
         let (entries, parted, loading) = (ArcSwap::default(), Mutex::default(), Mutex::default());
-        let registry = Self { engine, cache, archive, entries, parted, loading };
+        let registry = Self { engine, cache, archive, scribe, entries, parted, loading };
         let mut entries = BTreeMap::new();
         let mut errors = Vec::new();
         for source in sources {

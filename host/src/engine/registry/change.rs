@@ -97,9 +97,9 @@ impl Change<'_> {
             }
             None => {
                 let (generation, took) = self.load(&source, None)?;
-                let Registry { engine, archive, .. } = self.registry;
+                let Registry { engine, scribe, .. } = self.registry;
                 let record = record(&generation, engine, BY, took);
-                let plugin = Arc::new(Plugin::new(source.name.clone(), generation, archive.clone()));
+                let plugin = Arc::new(Plugin::new(source.name.clone(), generation, scribe.clone()));
                 plugin.record(record);
                 plugin
             }

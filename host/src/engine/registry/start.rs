@@ -35,7 +35,7 @@ impl Registry {
 
     fn plugin(&self, source: &Source, first: Generation) -> Arc<Plugin> {
         let record = record(&first, &self.engine, BY, Duration::ZERO);
-        let plugin = Arc::new(Plugin::new(source.name.clone(), first, self.archive.clone()));
+        let plugin = Arc::new(Plugin::new(source.name.clone(), first, self.scribe.clone()));
         plugin.record(record);
         plugin
     }
