@@ -42,7 +42,7 @@ impl Registry {
 
     /// What the file holds, which is given too, or, where that cannot be used, the last good one.
     fn newest(&self, source: &Source) -> Result<(Generation, Option<Candidate>), LoadError> {
-        let error = match self.from_file(source) {
+        let error = match self.load_file(source) {
             Ok((generation, candidate)) => return Ok((generation, Some(candidate))),
             Err(error) => error,
         };
@@ -52,7 +52,7 @@ impl Registry {
         Ok((generation, None))
     }
 
-    fn from_file(&self, source: &Source) -> Result<(Generation, Candidate), LoadError> {
+    fn load_file(&self, source: &Source) -> Result<(Generation, Candidate), LoadError> {
         let candidate = compile::read(source, self.engine.abilities.limits().plugin_bytes)?;
         Ok((self.accept(source, &candidate, || FIRST)?, candidate))
     }
