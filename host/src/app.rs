@@ -3,6 +3,7 @@
 //! Everything is made here, in order, and handed to whoever needs it; nothing reaches back up.
 //! Invariant: the listener is bound last, so a server that accepts is a server that works.
 
+mod changes;
 pub mod settings;
 
 use std::collections::BTreeSet;
@@ -22,7 +23,7 @@ use crate::engine::compile::{LoadError, Source};
 use crate::engine::compiler::Compiler;
 use crate::engine::registry::{Order, Plugins, Registry, Reload};
 use crate::engine::watcher::{Change, Watch};
-use crate::engine::{Abilities, Engine, Reuse};
+use crate::engine::{Abilities, Engine, Reuse, terms};
 use crate::hub::Hub;
 use crate::hub::history::Memory;
 use crate::metrics::Metrics;
@@ -30,6 +31,7 @@ use crate::server::Shared;
 use crate::server::acceptor::Server;
 use crate::server::plan::Plan;
 use crate::store::Store;
+use crate::tenants::Tenants;
 
 /// What is not in the configuration.
 pub struct Options {
@@ -75,15 +77,17 @@ impl Loaded {
         let workers = config.workers.unwrap_or_else(cores);
         let metrics = Arc::new(Metrics::default());
         let (clock, limits) = (options.clock.clone(), config.limits.clone());
-        let memory = Memory::new(&config.rooms, &clock, &limits, &metrics);
+        let tenants = Tenants::new(&limits);
+        tenants.introduce(terms(&limits, &config.tenants));
+        let memory = Memory::new(&config.rooms, &clock, &tenants, &metrics);
         let (hub, inboxes) = Hub::new(workers, &limits, &metrics, memory);
-        let store = Store::new(&limits, &clock, &metrics);
+        let store = Store::new(&tenants, &clock, &metrics);
         let limits = ArcSwap::from_pointee(limits);
-        let abilities = Abilities { clock, limits, metrics, hub, store };
+        let abilities = Abilities { clock, limits, tenants, metrics, hub, store };
         let engine = Engine::new(abilities, options.reuse, options.compiler.clone());
         let engine = engine.map_err(|error| anyhow!("{error:?}"))?;
         let registry = Registry::load(engine, sources(config), &config.state)?;
-        let plan = plan(config, registry.plugins(), None)?;
+        let plan = plan(config, (&registry, registry.plugins()), None)?;
         Ok(Self { registry: Arc::new(registry), plan, inboxes })
     }
 
@@ -151,7 +155,7 @@ impl App {
 
     /// Reads a plugin's file again; none where there is no such plugin.
     pub fn reload(&self, plugin: &str) -> Option<Result<Reload, LoadError>> {
-        self.registry.reload(plugin, Order { by: "command", canary: None })
+        self.registry.reload(plugin, Order::by("command"))
     }
 
     /// The plugins, and what is done with their generations.
@@ -179,8 +183,9 @@ fn check_serves(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn plan(config: &Config, plugins: Plugins, before: Option<&Plan>) -> Result<Plan> {
-    Plan::new(config, plugins, before).map_err(|error| anyhow!("{}: {error}", config.file.display()))
+fn plan(config: &Config, (registry, plugins): (&Registry, Plugins), before: Option<&Plan>) -> Result<Plan> {
+    let tenants = &registry.engine().abilities().tenants;
+    Plan::new(config, (tenants, plugins), before).map_err(|error| anyhow!("{}: {error}", config.file.display()))
 }
 
 fn cores() -> usize {
@@ -212,9 +217,11 @@ fn control(path: &Path, registry: &Arc<Registry>) -> Option<Admin> {
 fn sources(config: &Config) -> Vec<Source> {
     let source = |(name, plugin): (&String, &PluginConfig)| Source {
         name: name.as_str().into(),
+        tenant: plugin.tenant,
         path: plugin.path.clone(),
         config: plugin.config.clone(),
         files: plugin.files.clone(),
+        grants: plugin.grants,
         on_state_mismatch: plugin.on_state_mismatch,
         handler: config.routes.iter().any(|route| route.handler == *name),
         middleware: config.routes.iter().any(|route| route.middleware.contains(name)),
@@ -233,13 +240,19 @@ pub fn watch_files(config: &Config) -> Result<Option<Watch>> {
     watch.map(Some).context("files cannot be watched; `watch = \"poll\"` in [server] does it without events")
 }
 
-/// The file itself, and those of its plugins.
+/// The files of the configuration, the folder that tenants come and go in, and the files of the plugins.
 fn watched(config: &Config) -> BTreeSet<PathBuf> {
-    std::iter::once(&config.file).chain(config.plugins.values().map(|plugin| &plugin.path)).cloned().collect()
+    configured(config).chain(config.plugins.values().map(|plugin| &plugin.path)).cloned().collect()
+}
+
+/// What the configuration is read from.
+fn configured(config: &Config) -> impl Iterator<Item = &PathBuf> {
+    let tenants = config.tenants.iter().map(|tenant| &tenant.file);
+    std::iter::once(&config.file).chain(&config.tenants_folder).chain(tenants)
 }
 
 /// Says that a watched file, or its whole folder, is gone or back.
-pub fn report_presence(file: &Path, change: Change) {
+fn report_presence(file: &Path, change: Change) {
     let folder = file.parent().unwrap_or(Path::new("/"));
     match change {
         Change::Back => tracing::info!("{} is back", file.display()),

@@ -158,9 +158,41 @@ impl Chain {
         self.middleware.iter().enumerate().filter(move |(_, pool)| has(pool, connection, interface))
     }
 
+    /// Whether a plugin of the chain is kept from events for a while, after too many faults.
+    pub fn is_stopped(&self) -> bool {
+        let clock = &self.registry.engine().abilities().clock;
+        self.links().any(|(_, pool)| pool.plugin().breaker().stops(|| clock.now()))
+    }
+
     /// Records a fault, and says whether the event is to be run again: without the generation that it faulted on, or, where
     /// there is no other one, without the value that did not fit.
     fn recovers(&self, fault: &Fault, transaction: &mut Transaction, avoided: &mut Vec<Avoided>) -> bool {
+        let again = self.is_run_again(fault, transaction, avoided);
+        if !again && !matches!(fault.cause, Cause::Host | Cause::State) {
+            self.note_fault(fault);
+        }
+        again
+    }
+
+    /// Tells the plugin's breaker of a fault that nothing could be done about.
+    fn note_fault(&self, fault: &Fault) {
+        let abilities = self.registry.engine().abilities();
+        let faulted = self.links().find(|(_, pool)| *pool.plugin().name() == fault.plugin);
+        let pause = faulted.and_then(|(_, pool)| {
+            pool.plugin().breaker().note_fault(abilities.clock.now(), &self.route.tenant.limits())
+        });
+        if let Some(pause) = pause {
+            abilities.metrics.plugins_stopped.inc();
+            let (plugin, pause_ms) = (&*fault.plugin, pause.as_millis() as u64);
+            tracing::error!(
+                plugin,
+                pause_ms,
+                "stopped for {pause_ms} ms after too many faults; then it is tried again"
+            );
+        }
+    }
+
+    fn is_run_again(&self, fault: &Fault, transaction: &mut Transaction, avoided: &mut Vec<Avoided>) -> bool {
         let connection = transaction.subject.connection;
         let faulted_on = avoid(avoided, fault);
         if fault.cause != Cause::State {
@@ -181,7 +213,10 @@ impl Chain {
         let unfit = fault.unfit.as_ref().filter(|_| self.registry.resets_state(&fault.plugin));
         let reset = unfit.is_some_and(|unfit| transaction.kept.state.reset(unfit));
         match () {
-            () if reset => fault.report_reset(connection, self.metrics()),
+            () if reset => {
+                fault.report_reset(connection, self.metrics());
+                self.registry.note_reset(fault);
+            }
             () if transaction.kept.gone => fault.report_untold(connection),
             () => fault.report(connection, self.metrics()),
         }
@@ -209,6 +244,11 @@ impl Faulted {
     fn new(position: usize, fault: &Fault) -> Self {
         let frame = if fault.cause == Cause::State { close::STATE } else { close::INTERNAL };
         Self { position, plugin: fault.plugin.clone(), kind: fault.cause.told(), frame }
+    }
+
+    /// The name of the plugin that faulted, as its own tenant writes it.
+    fn name(&self) -> &str {
+        self.plugin.rsplit('/').next().unwrap_or(&self.plugin)
     }
 
     /// How the connection ends, unless a gate says otherwise.

@@ -6,17 +6,21 @@
 
 mod capacity;
 mod fixed;
+mod grants;
 mod proxies;
 mod raw;
 mod resolve;
 mod rooms;
+mod tenants;
 mod watch;
 
 pub use capacity::{CapacityConfig, WhenFull};
 pub use fixed::Fixed;
+pub use grants::{Grant, Granted};
 pub use proxies::{ForwardedHeader, ProxiesConfig, parse_network};
 pub use resolve::parse_address;
 pub use rooms::{Keep, RoomConfig, RoomPattern};
+pub use tenants::TenantConfig;
 pub use watch::WatchConfig;
 
 use std::collections::BTreeMap;
@@ -30,6 +34,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::handshake::RouteNames;
+use crate::id::TenantId;
 use crate::limits::Limits;
 use crate::path::pattern::Pattern;
 
@@ -63,9 +68,13 @@ pub struct Config {
     pub fixed: Fixed,
     /// What becomes of the connections of a route that another configuration has no more.
     pub removed_routes: RemovedRoutes,
-    /// By name.
+    /// All but the unnamed one, by name.
+    pub tenants: Vec<TenantConfig>,
+    /// The folder that holds a file for each tenant; none where there are none.
+    pub tenants_folder: Option<PathBuf>,
+    /// By name; that of a tenant's plugin begins with the tenant's, as in `acme/chat`.
     pub plugins: BTreeMap<String, PluginConfig>,
-    /// In the order of the file.
+    /// In the order of the files.
     pub routes: Vec<RouteConfig>,
     /// What rooms keep; a room that none of them means keeps nothing.
     pub rooms: Vec<RoomConfig>,
@@ -76,14 +85,20 @@ pub struct Config {
 /// `[plugins.NAME]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct PluginConfig {
+    /// Whose it is.
+    pub tenant: TenantId,
     /// The component's file.
     pub path: PathBuf,
-    /// The command that makes it, run by a shell in the configuration's folder.
+    /// The folder of the file that it stands in.
+    pub folder: PathBuf,
+    /// The command that makes it, run by a shell in that folder.
     pub build: Option<String>,
     /// Files and folders whose change makes `dev` build again.
     pub watch: Vec<PathBuf>,
     /// The folder that the guest may read, as the root of all that it sees; none means that it sees no files.
     pub files: Option<PathBuf>,
+    /// What it may call.
+    pub grants: Granted,
     /// What becomes of a connection whose state does not fit.
     pub on_state_mismatch: MismatchPolicy,
     /// What the guest reads through `wasi:config/store`.
@@ -108,7 +123,7 @@ pub enum MismatchPolicy {
 /// A route with all that its routers add.
 #[derive(Debug, Clone)]
 pub struct RouteConfig {
-    /// Its own name and those of its routers.
+    /// Its own name, those of its routers, and whose it is.
     pub names: Arc<RouteNames>,
     /// The whole path, prefixes included.
     pub pattern: Pattern,
@@ -162,6 +177,8 @@ pub struct StaticConfig {
 /// One thing that is wrong, and where.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// The file, as it was named.
+    pub file: PathBuf,
     /// Counted from 1; 0 where the file as a whole is meant.
     pub line: usize,
     /// The key, as far as it is known.
@@ -170,14 +187,9 @@ pub struct Problem {
     pub message: String,
 }
 
-/// All that is wrong with a file.
+/// All that is wrong with a configuration; at least one thing.
 #[derive(Debug)]
-pub struct ConfigError {
-    /// The file, as it was named.
-    pub file: PathBuf,
-    /// At least one.
-    pub problems: Vec<Problem>,
-}
+pub struct ConfigError(pub Vec<Problem>);
 
 impl Config {
     /// Reads a file, or the `switchboard.toml` of a folder.
@@ -189,9 +201,8 @@ impl Config {
 
     /// Reads a configuration from a text; its paths are relative to the folder of `file`.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        let wrong = |problems| ConfigError { file: file.to_owned(), problems };
-        let raw: raw::File = toml::from_str(text).map_err(|error| wrong(vec![syntax(text, &error)]))?;
-        resolve::resolve(raw, text, file).map_err(wrong)
+        let raw: raw::File = toml::from_str(text).map_err(|error| ConfigError(vec![syntax((file, text), &error)]))?;
+        resolve::resolve(raw, text, file).map_err(ConfigError)
     }
 }
 
@@ -203,14 +214,14 @@ fn unreadable(file: &Path, error: &std::io::Error) -> ConfigError {
         }
         _ => format!("the file cannot be read: {error}"),
     };
-    ConfigError { file: file.to_owned(), problems: vec![Problem { line: 0, key: String::new(), message }] }
+    ConfigError(vec![Problem { file: file.to_owned(), line: 0, key: String::new(), message }])
 }
 
-fn syntax(text: &str, error: &toml::de::Error) -> Problem {
+fn syntax((file, text): (&Path, &str), error: &toml::de::Error) -> Problem {
     let span = error.span().unwrap_or(0..0);
     let message = error.message().trim().replace('\n', " ");
     let message = message.replace("unknown field", "unknown key").replace("missing field", "missing key");
-    Problem { line: line_of(text, &span), key: key_at(text, &span), message }
+    Problem { file: file.to_owned(), line: line_of(text, &span), key: key_at(text, &span), message }
 }
 
 /// The line that a place in the text is on, counted from 1.
@@ -228,9 +239,9 @@ fn key_at(text: &str, span: &Range<usize>) -> String {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
+        for (index, problem) in self.0.iter().enumerate() {
             let newline = if index == 0 { "" } else { "\n" };
-            write!(f, "{newline}{}", self.file.display())?;
+            write!(f, "{newline}{}", problem.file.display())?;
             if problem.line > 0 {
                 write!(f, ":{}", problem.line)?;
             }

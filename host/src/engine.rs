@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod bindings;
+pub mod breaker;
 pub mod cache;
 pub mod compile;
 pub mod compiler;
@@ -35,11 +36,13 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::clock::Clock;
-use crate::config::RoomConfig;
+use crate::config::{RoomConfig, TenantConfig};
 use crate::hub::Hub;
+use crate::id::TenantId;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::tenants::{Tenants, Terms};
 use compiler::Compiler;
 use guest::Guest;
 use ticker::Ticker;
@@ -63,6 +66,8 @@ pub struct Abilities {
     pub clock: Clock,
     /// What an event may take. Another configuration puts others in their place.
     pub limits: ArcSwap<Limits>,
+    /// Whose limits apply to what.
+    pub tenants: Arc<Tenants>,
     /// Where refusals and faults are counted.
     pub metrics: Arc<Metrics>,
     /// Rooms.
@@ -77,13 +82,25 @@ impl Abilities {
         self.limits.load()
     }
 
-    /// Has these limits and these words on rooms apply from here on, as far as a running server can change them.
-    pub fn change(&self, limits: &Limits, rooms: &[RoomConfig]) {
-        let limits = Arc::new(limits.clone().beside_fixed(&self.limits()));
-        self.store.set_limits(&limits);
-        self.hub.rooms().memory().change(rooms, &limits);
-        self.limits.store(limits);
+    /// Has these limits, these tenants and these words on rooms apply from here on, as far as a running server can change
+    /// them.
+    pub fn change(&self, limits: &Limits, tenants: &[TenantConfig], rooms: &[RoomConfig]) {
+        let limits = limits.clone().beside_fixed(&self.limits());
+        self.tenants.change(terms(&limits, tenants));
+        self.hub.rooms().memory().change(rooms);
+        self.limits.store(Arc::new(limits));
     }
+}
+
+/// What the configuration says of each tenant, the unnamed one included.
+pub fn terms(limits: &Limits, tenants: &[TenantConfig]) -> Vec<Terms> {
+    let unnamed = Terms { id: TenantId::UNNAMED, limits: limits.clone(), suspended: false };
+    let named = tenants.iter().map(|tenant| Terms {
+        id: tenant.id,
+        limits: tenant.limits.clone().within(limits),
+        suspended: tenant.suspended,
+    });
+    std::iter::once(unnamed).chain(named).collect()
 }
 
 /// One wasmtime engine with everything that components are linked to.

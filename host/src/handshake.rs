@@ -6,9 +6,13 @@
 
 use std::sync::Arc;
 
+use crate::id::TenantId;
+
 /// What the routing table says of a route, shared by all its connections.
 #[derive(Debug, Default)]
 pub struct RouteNames {
+    /// Whose route it is.
+    pub tenant: TenantId,
     /// The route's `name`, or its pattern where it has none.
     pub route: String,
     /// Names of the routers it lies in, outermost first.

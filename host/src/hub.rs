@@ -58,7 +58,8 @@ impl Hub {
 
     /// Whether this room keeps messages, or would where it does not exist yet.
     pub fn keeps(&self, tenant: TenantId, room: &str) -> bool {
-        self.rooms.find(&key(tenant, room)).map_or_else(|| self.rooms.memory().keeps(room), |found| found.keeps())
+        let key = key(tenant, room);
+        self.rooms.find(&key).map_or_else(|| self.rooms.memory().keeps(&key), |found| found.keeps())
     }
 
     /// WIT `rooms.history`, for a room that keeps messages.

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 
 /// Bits of an id that count the connections of one worker: 34 billion before they would repeat.
 const SERIAL_BITS: u32 = 35;
@@ -74,17 +75,35 @@ impl ConnectionIds {
     }
 }
 
-/// Who owns routes, rooms and instances. One unnamed tenant until there are more.
+/// Who owns plugins, routes, rooms and values. What the main configuration has belongs to the unnamed one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct TenantId(u32);
+
+/// The names of all tenants that there ever were, each at the place that its id says. Names are few and short, and stay.
+static TENANTS: RwLock<Vec<&'static str>> = RwLock::new(Vec::new());
 
 impl TenantId {
     /// The one tenant of a server that configures none.
     pub const UNNAMED: Self = Self(0);
 
+    /// The tenant of this name: the same one for as long as the process runs, also where it was away meanwhile.
+    pub fn named(name: &str) -> Self {
+        if name.is_empty() {
+            return Self::UNNAMED;
+        }
+        let mut names = TENANTS.write().unwrap_or_else(PoisonError::into_inner);
+        let known = names.iter().position(|known| *known == name);
+        let index = known.unwrap_or_else(|| {
+            names.push(String::from(name).leak());
+            names.len() - 1
+        });
+        Self(u32::try_from(index + 1).expect("nobody has four billion tenants"))
+    }
+
     /// Its name in logs and in a request's details; empty for the unnamed one.
     pub fn name(self) -> &'static str {
-        ""
+        let names = TENANTS.read().unwrap_or_else(PoisonError::into_inner);
+        (self.0 as usize).checked_sub(1).map_or("", |index| names[index])
     }
 }
 
@@ -100,6 +119,14 @@ mod tests {
         assert_eq!(second.worker(), MAX_WORKERS - 1);
         assert!(second.is_local());
         assert!(second.get() < 1 << 53);
+    }
+
+    #[test]
+    fn a_tenant_is_the_same_by_its_name() {
+        let (one, other) = (TenantId::named("one"), TenantId::named("other"));
+        assert_ne!(one, other);
+        assert_eq!((TenantId::named("one"), one.name(), other.name()), (one, "one", "other"));
+        assert_eq!((TenantId::named(""), TenantId::UNNAMED.name()), (TenantId::UNNAMED, ""));
     }
 
     #[test]

@@ -19,5 +19,6 @@ pub mod server;
 pub mod services;
 pub mod state;
 pub mod store;
+pub mod tenants;
 pub mod timers;
 pub mod transaction;

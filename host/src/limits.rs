@@ -6,15 +6,18 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 /// More would be a queue without a bound.
 const MAX_STORE_WRITES: usize = 1_000_000;
 
+/// With less, the compiling process cannot even start its threads and compile an empty plugin.
+const MIN_COMPILE_MEMORY: usize = 32 * MIB;
+
 /// What each part of the server may take. Sizes in bytes, times in milliseconds.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Limits {
     /// One message, whole, in either direction on the wire.
@@ -39,6 +42,10 @@ pub struct Limits {
     pub state_bytes: usize,
     /// Rooms of one connection, implicit ones apart.
     pub rooms: usize,
+    /// Connections of one tenant.
+    pub tenant_connections: usize,
+    /// Live instances of one tenant, on all workers together.
+    pub tenant_instances: usize,
     /// What the rooms of one tenant keep together, and what slow readers still hold of it.
     pub history_bytes: usize,
     /// One value of the store.
@@ -75,6 +82,12 @@ pub struct Limits {
     pub rollout_ms: u64,
     /// Faults until then; with one more it is rolled back.
     pub rollout_faults: u64,
+    /// Faults of a plugin after which it gets no events for a while; 0 for never.
+    pub breaker_faults: u64,
+    /// The time within which they are counted.
+    pub breaker_ms: u64,
+    /// The first such pause; each that follows at once is twice as long, up to a minute.
+    pub breaker_pause_ms: u64,
     /// From the order to stop to the end of the last connection.
     pub drain_ms: u64,
     /// A plugin file.
@@ -103,6 +116,8 @@ impl Default for Limits {
             effects: 1000,
             state_bytes: 16 * KIB,
             rooms: 100,
+            tenant_connections: 1_000_000,
+            tenant_instances: 1000,
             history_bytes: 256 * MIB,
             store_value_bytes: 64 * KIB,
             store_keys: 100_000,
@@ -121,6 +136,9 @@ impl Default for Limits {
             rollout_events: 1000,
             rollout_ms: 60_000,
             rollout_faults: 10,
+            breaker_faults: 100,
+            breaker_ms: 10_000,
+            breaker_pause_ms: 1_000,
             drain_ms: 30_000,
             plugin_bytes: 64 * MIB,
             compile_cpu_ms: 120_000,
@@ -132,6 +150,32 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What a named tenant has by default: the server's limits, and less of what tenants could take from each other.
+    pub fn for_tenants(&self) -> Self {
+        Self {
+            tenant_connections: self.tenant_connections.min(10_000),
+            tenant_instances: self.tenant_instances.min(32),
+            history_bytes: self.history_bytes.min(32 * MIB),
+            guest_memory_bytes: self.guest_memory_bytes.min(16 * MIB),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a limit belongs to the server as a whole and so is no tenant's.
+    pub fn of_server(key: &str) -> bool {
+        matches!(
+            key,
+            "head-ms"
+                | "handshake-ms"
+                | "close-ms"
+                | "inbox-mails"
+                | "store-writes"
+                | "instances"
+                | "cache-bytes"
+                | "drain-ms"
+        )
+    }
+
     /// The time that a client has for the request's head.
     pub fn head(&self) -> Duration {
         Duration::from_millis(self.head_ms)
@@ -198,6 +242,11 @@ impl Limits {
         }
     }
 
+    /// These limits of a tenant, with no more memory for a guest than what the server's memory is laid out for.
+    pub fn within(self, server: &Self) -> Self {
+        Self { guest_memory_bytes: self.guest_memory_bytes.min(server.guest_memory_bytes), ..self }
+    }
+
     /// What is wrong with the values as a whole, if anything: the key and the reason.
     pub fn problem(&self) -> Option<(&'static str, &'static str)> {
         let zero = [
@@ -206,12 +255,16 @@ impl Limits {
             ("mailbox-messages", self.mailbox_messages),
             ("effects", self.effects),
             ("instances", self.instances),
+            ("tenant-connections", self.tenant_connections),
+            ("tenant-instances", self.tenant_instances),
             ("guest-memory-bytes", self.guest_memory_bytes),
             ("event-cpu-ms", self.event_cpu_ms as usize),
             ("event-wall-ms", self.event_wall_ms as usize),
             ("head-ms", self.head_ms as usize),
             ("handshake-ms", self.handshake_ms as usize),
             ("pong-ms", self.pong_ms as usize),
+            ("breaker-ms", self.breaker_ms as usize),
+            ("breaker-pause-ms", self.breaker_pause_ms as usize),
             ("compile-cpu-ms", self.compile_cpu_ms as usize),
             ("compile-wall-ms", self.compile_wall_ms as usize),
         ];
@@ -221,6 +274,9 @@ impl Limits {
         match self {
             _ if self.inbox_mails < 4 => Some(("inbox-mails", "must be at least 4, a quarter for each tenant")),
             _ if !(1..=MAX_STORE_WRITES).contains(&self.store_writes) => Some(("store-writes", "must be 1 to 1000000")),
+            _ if self.compile_memory_bytes < MIN_COMPILE_MEMORY => {
+                Some(("compile-memory-bytes", "must be at least 33554432 (32 MiB), since no plugin compiles with less"))
+            }
             _ if self.message_bytes > 256 * MIB => Some(("message-bytes", "must be at most 256 MiB")),
             _ => None,
         }
@@ -241,6 +297,15 @@ mod tests {
         for (store_writes, problem) in [(0, true), (1, false), (1_000_000, false), (1_000_001, true)] {
             let limits = Limits { store_writes, ..Limits::default() };
             assert_eq!(limits.problem().map(|(key, _)| key), problem.then_some("store-writes"));
+        }
+    }
+
+    #[test]
+    fn memory_for_compiling_is_enough_for_some_plugin() {
+        for (compile_memory_bytes, problem) in [(0, true), (MIN_COMPILE_MEMORY - 1, true), (MIN_COMPILE_MEMORY, false)]
+        {
+            let limits = Limits { compile_memory_bytes, ..Limits::default() };
+            assert_eq!(limits.problem().map(|(key, _)| key), problem.then_some("compile-memory-bytes"));
         }
     }
 

@@ -146,6 +146,10 @@ pub mod close {
     pub const IDLE: CloseFrame = frame(1001, "idle");
     /// Another configuration has the route no more.
     pub const ROUTE_REMOVED: CloseFrame = frame(1001, "route removed");
+    /// A plugin of the route gets no events for a while.
+    pub const STOPPED: CloseFrame = frame(1013, "not available");
+    /// The operator has suspended the tenant.
+    pub const SUSPENDED: CloseFrame = frame(1013, "suspended");
     /// Nothing came back for a ping.
     pub const NO_PONG: CloseFrame = frame(1001, "no pong");
 

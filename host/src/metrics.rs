@@ -24,10 +24,20 @@ pub struct Metrics {
     pub refused_origin: Counter,
     /// Of these, because the route has as many connections as it may.
     pub refused_capacity: Counter,
+    /// Of these, because the tenant has as many connections as it may.
+    pub refused_tenant: Counter,
+    /// Of these, because a plugin gets no events after too many faults.
+    pub refused_stopped: Counter,
     /// Messages from clients.
     pub messages_in: Counter,
+    /// Host calls that were denied: not granted, or not allowed where they were made.
+    pub denied: Counter,
+    /// Panics of the host, each a bug, of which the connection or task at hand ended.
+    pub panics: Counter,
     /// Messages to clients.
     pub messages_out: Counter,
+    /// Times that a plugin was kept from events after too many faults.
+    pub plugins_stopped: Counter,
     /// Events that faulted, by the guest's doing.
     pub faults: Counter,
     /// Events that ran out of CPU or wall time.
@@ -90,7 +100,9 @@ pub struct Metrics {
     pub events_again: Counter,
     /// Plugin files that could not be loaded.
     pub failed_loads: Counter,
-    /// Of these, because compiling passed a limit.
+    /// Loads that were given up, because the file changed meanwhile.
+    pub outdated_loads: Counter,
+    /// Of the failed ones, because compiling passed a limit.
     pub compile_limits: Counter,
     /// Bytes of compiled code in the cache.
     pub cache_bytes: Gauge,
@@ -142,16 +154,21 @@ impl Metrics {
             ("refused", "Refused handshakes", &self.refused),
             ("refused_origin", "Handshakes with a foreign Origin", &self.refused_origin),
             ("refused_capacity", "Handshakes for a route that is full", &self.refused_capacity),
+            ("refused_stopped", "Handshakes for a plugin that is stopped", &self.refused_stopped),
+            ("refused_tenant", "Handshakes for a tenant with all its connections", &self.refused_tenant),
             ("messages_in", "Messages from clients", &self.messages_in),
             ("messages_out", "Messages to clients", &self.messages_out),
             ("faults", "Events that faulted by the guest's doing", &self.faults),
             ("faults_deadline", "Events out of time", &self.faults_deadline),
             ("faults_memory", "Events out of memory", &self.faults_memory),
+            ("plugins_stopped", "Times that a plugin was stopped after too many faults", &self.plugins_stopped),
             ("faults_host", "Calls that failed by the host's doing", &self.faults_host),
             ("state_mismatches", "Values of the state that did not fit", &self.state_mismatches),
             ("state_migrated", "Values of the state that were migrated", &self.state_migrated),
             ("state_rolled_back", "Values of the state from before a migration", &self.state_rolled_back),
             ("over_quota", "Host calls answered with quota or too-large", &self.over_quota),
+            ("denied", "Host calls that were denied", &self.denied),
+            ("panics", "Panics of the host", &self.panics),
             ("slow_consumers", "Connections closed for reading too slowly", &self.slow_consumers),
             ("dropped_oldest", "Messages that made room in a full mailbox", &self.dropped_oldest),
             ("dropped_newest", "Messages that found no room in a full mailbox", &self.dropped_newest),
@@ -174,6 +191,7 @@ impl Metrics {
             ("rollbacks", "Generations that were rolled back", &self.rollbacks),
             ("events_again", "Events that were run again on the generation before", &self.events_again),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),
+            ("outdated_loads", "Loads given up because the file changed meanwhile", &self.outdated_loads),
             ("compile_limits", "Plugin files whose compiling passed a limit", &self.compile_limits),
             ("cache_evicted", "Files of the cache that made room for others", &self.cache_evicted),
             ("cache_damaged", "Files of the cache that were damaged", &self.cache_damaged),

@@ -10,9 +10,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use self::capacity::{Capacity, Taken};
-use crate::config::{RouteConfig, SlowPolicy};
+use crate::config::{RouteConfig, SlowPolicy, TenantConfig};
 use crate::handshake::RouteNames;
+use crate::id::TenantId;
 use crate::path::pattern::Pattern;
+use crate::tenants::{Tenant, Tenants};
 
 /// Which route: an index into the list of all.
 pub type RouteIndex = usize;
@@ -25,6 +27,8 @@ pub type Captures = Vec<(String, String)>;
 pub struct Route {
     /// Its place in the list of all.
     pub index: RouteIndex,
+    /// Whose it is, and so whose limits apply.
+    pub tenant: Arc<Tenant>,
     /// Names for rooms and logs.
     pub names: Arc<RouteNames>,
     /// Names of plugins, outermost first.
@@ -46,42 +50,65 @@ pub struct Route {
 pub struct Routes {
     routes: Vec<Arc<Route>>,
     /// By route, those included that were removed and may still have connections.
-    counters: HashMap<String, Weak<Taken>>,
-    matcher: matchit::Router<Vec<RouteIndex>>,
+    counters: HashMap<RouteKey, Weak<Taken>>,
+    /// The tenant that has a host to itself.
+    hosts: HashMap<String, TenantId>,
+    /// Those of tenants that have hosts, and under the unnamed one all others.
+    matchers: HashMap<TenantId, Matcher>,
 }
 
+/// A route's name, and whose it is.
+type RouteKey = (TenantId, String);
+
+type Matcher = matchit::Router<Vec<RouteIndex>>;
+
 impl Routes {
-    /// Builds the table. Patterns were checked with the configuration, so what cannot be inserted is told by its pattern.
+    /// Builds the table.
     /// A route that the table before had under the same name goes on counting its connections.
-    pub fn new(configs: &[RouteConfig], before: Option<&Self>) -> Result<Self, String> {
+    pub fn new(
+        configs: &[RouteConfig],
+        (known, tenants): (&Tenants, &[TenantConfig]),
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
         let mut counters = before.map(|before| before.counters.clone()).unwrap_or_default();
         counters.retain(|_, taken| taken.strong_count() > 0);
-        let taken =
-            |config: &RouteConfig| counters.get(&config.names.route).and_then(Weak::upgrade).unwrap_or_default();
-        let routes = configs.iter().enumerate().map(|(index, config)| route(index, config, taken(config)));
+        let taken = |config: &RouteConfig| {
+            let key = (config.names.tenant, config.names.route.clone());
+            counters.get(&key).and_then(Weak::upgrade).unwrap_or_default()
+        };
+        let routes = configs.iter().enumerate();
+        let routes = routes.map(|(index, config)| route(index, config, (known.of(config.names.tenant), taken(config))));
         let routes: Vec<_> = routes.collect();
-        let counted = |route: &Arc<Route>| (route.names.route.clone(), Arc::downgrade(route.capacity.taken()));
+        let counted = |route: &Arc<Route>| (route.key(), Arc::downgrade(route.capacity.taken()));
         counters.extend(routes.iter().map(counted));
-        let mut forms: Vec<(String, Vec<RouteIndex>)> = Vec::new();
+        let hosts = tenants.iter().flat_map(|tenant| tenant.hosts.iter().map(|host| (host.clone(), tenant.id)));
+        let hosts: HashMap<_, _> = hosts.collect();
+        let mut apart: HashMap<TenantId, Vec<&Arc<Route>>> =
+            hosts.values().map(|tenant| (*tenant, Vec::new())).collect();
+        let mut shared = Vec::new();
         for route in &routes {
-            let form = route.pattern.matcher();
-            match forms.iter_mut().find(|(known, _)| *known == form) {
-                Some((_, candidates)) => candidates.push(route.index),
-                None => forms.push((form, vec![route.index])),
-            }
+            apart.get_mut(&route.tenant.id()).unwrap_or(&mut shared).push(route);
         }
-        let mut matcher = matchit::Router::new();
-        for (form, mut candidates) in forms {
-            candidates.sort_by_key(|index| routes[*index].pattern.kinds());
-            let shown = routes[candidates[0]].pattern.to_string();
-            matcher.insert(form, candidates).map_err(|error| format!("route {shown}: {error}"))?;
-        }
-        Ok(Self { routes, counters, matcher })
+        apart.insert(TenantId::UNNAMED, shared);
+        let matchers = apart.into_iter().map(|(tenant, own)| Ok((tenant, matcher(&own)?)));
+        let matchers = matchers.collect::<Result<_, String>>()?;
+        Ok(Self { routes, counters, hosts, matchers })
     }
 
-    /// The route of a normalized path, with its decoded captures.
-    pub fn find(&self, path: &str) -> Option<(&Arc<Route>, Captures)> {
-        let found = self.matcher.at(path).ok()?;
+    /// The tenant that has a host to itself, and the unnamed one for all other hosts. `host` is as clients write it, with or
+    /// without a port.
+    pub fn owner(&self, host: &str) -> TenantId {
+        if self.hosts.is_empty() {
+            return TenantId::UNNAMED;
+        }
+        let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        let name = name.map_or(host, |(name, _)| name).trim_end_matches('.').to_ascii_lowercase();
+        self.hosts.get(&name).copied().unwrap_or_default()
+    }
+
+    /// The route of a normalized path on the hosts of this owner, with its decoded captures.
+    pub fn find(&self, owner: TenantId, path: &str) -> Option<(&Arc<Route>, Captures)> {
+        let found = self.matchers.get(&owner)?.at(path).ok()?;
         found.value.iter().find_map(|index| {
             let route = &self.routes[*index];
             let captures = route.pattern.captures(found.params.iter().map(|(_, value)| value))?;
@@ -89,9 +116,9 @@ impl Routes {
         })
     }
 
-    /// Whether there is a route of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.routes.iter().any(|route| route.names.route == name)
+    /// Whether a tenant has a route of this name.
+    pub fn has(&self, tenant: TenantId, name: &str) -> bool {
+        self.routes.iter().any(|route| route.tenant.id() == tenant && route.names.route == name)
     }
 
     /// All routes, in the order of the file.
@@ -105,11 +132,36 @@ impl Route {
     pub fn pattern(&self) -> String {
         self.pattern.to_string()
     }
+
+    fn key(&self) -> RouteKey {
+        (self.tenant.id(), self.names.route.clone())
+    }
 }
 
-fn route(index: RouteIndex, config: &RouteConfig, taken: Arc<Taken>) -> Arc<Route> {
+/// Finds the most specific of these routes. Their patterns were checked, so what cannot be inserted is told by its pattern.
+fn matcher(routes: &[&Arc<Route>]) -> Result<Matcher, String> {
+    let mut forms: Vec<(String, Vec<&Arc<Route>>)> = Vec::new();
+    for route in routes {
+        let form = route.pattern.matcher();
+        match forms.iter_mut().find(|(known, _)| *known == form) {
+            Some((_, candidates)) => candidates.push(route),
+            None => forms.push((form, vec![route])),
+        }
+    }
+    let mut matcher = Matcher::new();
+    for (form, mut candidates) in forms {
+        candidates.sort_by_key(|route| route.pattern.kinds());
+        let shown = candidates[0].pattern.to_string();
+        let candidates = candidates.iter().map(|route| route.index).collect();
+        matcher.insert(form, candidates).map_err(|error| format!("route {shown}: {error}"))?;
+    }
+    Ok(matcher)
+}
+
+fn route(index: RouteIndex, config: &RouteConfig, (tenant, taken): (Arc<Tenant>, Arc<Taken>)) -> Arc<Route> {
     Arc::new(Route {
         index,
+        tenant,
         names: config.names.clone(),
         middleware: config.middleware.clone(),
         handler: config.handler.clone(),
@@ -126,10 +178,12 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
+    use crate::limits::Limits;
+    use crate::tenants::Terms;
 
     fn config(pattern: &&str) -> RouteConfig {
         RouteConfig {
-            names: Arc::new(RouteNames { route: (*pattern).to_owned(), routers: Vec::new() }),
+            names: Arc::new(RouteNames { route: (*pattern).to_owned(), ..RouteNames::default() }),
             pattern: Pattern::parse(pattern).expect("a good pattern"),
             middleware: Vec::new(),
             handler: "echo".into(),
@@ -141,11 +195,15 @@ mod tests {
     }
 
     fn routes(patterns: &[&str]) -> Routes {
-        Routes::new(&patterns.iter().map(config).collect::<Vec<_>>(), None).expect("they fit together")
+        after(&patterns.iter().map(config).collect::<Vec<_>>(), None)
+    }
+
+    fn after(configs: &[RouteConfig], before: Option<&Routes>) -> Routes {
+        Routes::new(configs, (&Tenants::new(&Limits::default()), &[]), before).expect("they fit together")
     }
 
     fn find(routes: &Routes, path: &str) -> Option<(String, Vec<(String, String)>)> {
-        routes.find(path).map(|(route, captures)| (route.pattern(), captures))
+        routes.find(TenantId::UNNAMED, path).map(|(route, captures)| (route.pattern(), captures))
     }
 
     #[test]
@@ -172,13 +230,13 @@ mod tests {
         let first = routes(&["/a", "/b"]);
         let slot = first.all()[0].capacity.take().expect("as many as come");
         let taken = |routes: &Routes, index: usize| routes.all()[index].capacity.taken().load(Ordering::SeqCst);
-        let without = Routes::new(&[config(&"/b")], Some(&first)).expect("they fit together");
+        let without = after(&[config(&"/b")], Some(&first));
         drop(first);
-        let again = Routes::new(&[config(&"/b"), config(&"/a")], Some(&without)).expect("they fit together");
+        let again = after(&[config(&"/b"), config(&"/a")], Some(&without));
         assert_eq!((taken(&again, 0), taken(&again, 1)), (0, 1));
         drop(slot);
         assert_eq!(taken(&again, 1), 0);
-        assert!(again.has("/a") && !without.has("/a"));
+        assert!(again.has(TenantId::UNNAMED, "/a") && !without.has(TenantId::UNNAMED, "/a"));
     }
 
     #[test]
@@ -186,5 +244,29 @@ mod tests {
         let routes = routes(&["/ws/{room}"]);
         assert_eq!(find(&routes, "/ws/caf%C3%A9").map(|f| f.1), Some(vec![("room".into(), "café".into())]));
         assert_eq!(find(&routes, "/ws/a%2Fb").map(|f| f.1), Some(vec![("room".into(), "a/b".into())]));
+    }
+
+    #[test]
+    fn a_host_of_a_tenant_leads_to_its_routes_only() {
+        let acme = TenantId::named("acme");
+        let hosts = vec!["acme.example".to_owned()];
+        let (file, limits) = (Default::default(), Limits::default());
+        let tenants = [TenantConfig { id: acme, file, hosts, suspended: false, limits }];
+        let known = Tenants::new(&Limits::default());
+        known.introduce(vec![Terms { id: acme, limits: Limits::default(), suspended: false }]);
+        let names = Arc::new(RouteNames { tenant: acme, route: "/ws".into(), ..RouteNames::default() });
+        let own = RouteConfig { names, ..config(&"/ws") };
+        let routes = Routes::new(&[config(&"/ws"), config(&"/all"), own], (&known, &tenants), None);
+        let routes = routes.expect("they fit together");
+        let owner = |host, path| {
+            let (route, _) = routes.find(routes.owner(host), path)?;
+            Some(route.tenant.id().name())
+        };
+        for host in ["acme.example", "ACME.example:8080", "acme.example."] {
+            assert_eq!((owner(host, "/ws"), owner(host, "/all")), (Some("acme"), None), "{host}");
+        }
+        for host in ["example", "x.acme.example", "", "[::1]:80"] {
+            assert_eq!((owner(host, "/ws"), owner(host, "/all")), (Some(""), Some("")), "{host}");
+        }
     }
 }

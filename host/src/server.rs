@@ -8,6 +8,7 @@ pub mod acceptor;
 mod alarms;
 mod connection;
 mod deadlines;
+mod fairness;
 mod files;
 mod head;
 mod http;

@@ -24,7 +24,7 @@ use crate::event::{Call, Event, Interface, Kept, Reply, Scope, Subject};
 use crate::hub::commit::{Commit, Joins};
 use crate::hub::local::LocalHub;
 use crate::hub::mailbox::{Bounds, Mailbox};
-use crate::id::{ConnectionId, TenantId};
+use crate::id::ConnectionId;
 use crate::transaction::Transaction;
 
 /// The pause after the first failure; each further one doubles it.
@@ -133,7 +133,7 @@ async fn wait_for(task: JoinHandle<()>) {
 impl Runner {
     fn new(plugin: Arc<Plugin>, registry: Arc<Registry>, local: Rc<LocalHub>, activity: Rc<Activity>) -> Self {
         let bounds = Bounds { bytes: 0, messages: 0, slow: SlowPolicy::Close };
-        let nobody = Mailbox::new(ConnectionId::NONE, TenantId::UNNAMED, bounds);
+        let nobody = Mailbox::new(ConnectionId::NONE, plugin.current().identity.tenant.id(), bounds);
         nobody.shut();
         Self { plugin, registry, local, activity, nobody, instance: None }
     }
@@ -232,7 +232,7 @@ impl Runner {
                 Err(fault) => return self.faulted(&fault),
             },
         };
-        let subject = Subject { connection: ConnectionId::NONE, tenant: TenantId::UNNAMED, queued: 0 };
+        let subject = Subject { connection: ConnectionId::NONE, tenant: self.nobody.tenant(), queued: 0 };
         let scope = Scope { plugin: self.plugin.name().clone(), interface: Interface::Service, position: 0 };
         let transaction = Transaction::new(subject, Kept { gone: true, ..Kept::default() }, scope);
         let (transaction, reply) = instance.call(transaction, Event::Service(call)).await;
@@ -240,7 +240,9 @@ impl Runner {
             Ok(reply) => reply,
             Err(fault) => return self.faulted(&fault),
         };
-        self.plugin.note_event(generation, Duration::ZERO, self.clock().now());
+        if let Some(trial) = self.plugin.serving().trial(generation) {
+            self.plugin.note_event(&trial, Duration::ZERO, self.clock().now());
+        }
         if engine.reuses() {
             self.instance = Some(instance);
         }

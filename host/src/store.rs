@@ -16,13 +16,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 
 use crate::clock::Clock;
 use crate::id::TenantId;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::tenants::Tenants;
 use disk::{Batch, Change, Disk, OpenError, Opened};
 use draft::Draft;
 use values::Values;
@@ -73,7 +73,7 @@ pub struct Store {
 
 struct Shared {
     clock: Clock,
-    limits: ArcSwap<Limits>,
+    tenants: Arc<Tenants>,
     metrics: Arc<Metrics>,
     tables: Mutex<Tables>,
     disk: OnceLock<Disk>,
@@ -97,10 +97,10 @@ struct Tables {
 
 impl Store {
     /// An empty store, in memory only.
-    pub fn new(limits: &Limits, clock: &Clock, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(tenants: &Arc<Tenants>, clock: &Clock, metrics: &Arc<Metrics>) -> Self {
         let shared = Shared {
             clock: clock.clone(),
-            limits: ArcSwap::from_pointee(limits.clone()),
+            tenants: tenants.clone(),
             metrics: metrics.clone(),
             tables: Mutex::default(),
             disk: OnceLock::new(),
@@ -112,7 +112,8 @@ impl Store {
 
     /// Reads all that a file holds, and keeps every change in it from now on. Called once, before the first event.
     pub fn keep_in(&self, file: &Path) -> Result<(), OpenError> {
-        self.keep_on(Disk::open(file, &self.limits(), &self.shared.metrics)?);
+        let limits = self.limits(TenantId::UNNAMED);
+        self.keep_on(Disk::open(file, &limits, &self.shared.metrics)?);
         Ok(())
     }
 
@@ -128,13 +129,9 @@ impl Store {
         assert!(set.is_ok(), "a store has one disk");
     }
 
-    /// Has these limits apply to what is asked for from now on; that of the disk's queue stays.
-    pub fn set_limits(&self, limits: &Arc<Limits>) {
-        self.shared.limits.store(limits.clone());
-    }
-
-    fn limits(&self) -> Guard<Arc<Limits>> {
-        self.shared.limits.load()
+    /// What a tenant may have of it.
+    fn limits(&self, tenant: TenantId) -> Arc<Limits> {
+        self.shared.tenants.of(tenant).limits().clone()
     }
 
     /// What one event asks for, nothing so far.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the host, lowest first: each may use itself and what stands before it.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "id",
     "message",
     "handshake",
@@ -15,6 +15,7 @@ const ORDER: [&str; 24] = [
     "clock",
     "metrics",
     "limits",
+    "tenants",
     "timers",
     "store",
     "event",

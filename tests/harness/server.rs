@@ -37,6 +37,8 @@ const LOOK: Duration = Duration::from_millis(2);
 pub struct Setup {
     components: Components,
     toml: String,
+    /// File names and contents, of tenants.
+    tenants: Vec<(String, String)>,
     clock: Clock,
     reuse: Reuse,
     watch: bool,
@@ -50,11 +52,18 @@ impl Setup {
         Self {
             components,
             toml,
+            tenants: Vec::new(),
             clock: Clock::system(),
             reuse: Reuse::Never,
             watch: false,
             compiler: Compiler::InProcess,
         }
+    }
+
+    /// Adds a tenant of this name, with this file; its plugins' paths are like those of the server's own.
+    pub fn tenant(mut self, name: &str, toml: &str) -> Self {
+        self.tenants.push((name.to_owned(), toml.to_owned()));
+        self
     }
 
     /// Gives the server, its timers and its guests this clock; see [`TestServer::advance`].
@@ -89,6 +98,9 @@ impl Setup {
     /// Starts it, or says what `switchboard serve` would say.
     pub fn try_start(self) -> Result<TestServer, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        for (name, toml) in &self.tenants {
+            write_tenant(folder.path(), name, toml);
+        }
         let config = configure(&self.toml, folder.path())?;
         self.copy_components(&config);
         let log = Log::new();
@@ -210,6 +222,23 @@ impl TestServer {
     /// where it is not applied. Clients of the test go on meanwhile.
     pub async fn reconfigure(&self, toml: &str) -> Result<(), String> {
         self.write_configuration(toml);
+        self.reread().await
+    }
+
+    /// Puts a tenant's file there, or another one in its place, and has the server apply it like
+    /// [`reconfigure`](Self::reconfigure).
+    pub async fn change_tenant(&self, name: &str, toml: &str) -> Result<(), String> {
+        write_tenant(self.folder(), name, toml);
+        self.reread().await
+    }
+
+    /// Takes a tenant's file away, and has the server apply that.
+    pub async fn remove_tenant(&self, name: &str) -> Result<(), String> {
+        std::fs::remove_file(tenant_file(self.folder(), name)).expect("the tenant has a file");
+        self.reread().await
+    }
+
+    async fn reread(&self) -> Result<(), String> {
         let read = configuration(self.folder());
         if let Ok(config) = &read {
             self.setup.copy_components(config);
@@ -286,6 +315,17 @@ impl Drop for TestServer {
             self.log.records().iter().for_each(|record| eprintln!("{record}"));
         }
     }
+}
+
+fn tenant_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join("tenants").join(format!("{name}.toml"))
+}
+
+fn write_tenant(folder: &Path, name: &str, toml: &str) {
+    let (file, new) = (tenant_file(folder, name), folder.join("new.toml"));
+    std::fs::create_dir_all(file.parent().expect("it lies in a folder")).expect("a folder can be made");
+    std::fs::write(&new, toml).expect("a file can be written");
+    std::fs::rename(&new, file).expect("a file can be renamed");
 }
 
 /// The configuration, with the file in the server's folder.

@@ -2,9 +2,11 @@
 //!
 //! The bystander sits on the same worker and the same route, and says something before and after.
 
-use switchboard_harness::{Client, Record, TestServer};
+use std::time::Duration;
 
-use crate::fixtures::{serving_within, start};
+use switchboard_harness::{Client, Clock, Record, TestServer};
+
+use crate::fixtures::{serving_within, setup, start};
 
 /// A chain `outer`, `inner`, handler on `/ws`, where `inner` does what its configuration says, and `/free` without it.
 fn chain(inner: &str) -> TestServer {
@@ -223,4 +225,76 @@ async fn e7_a_gate_that_says_nothing_or_faults_itself_leaves_it_to_the_next() {
     ann.send("trap now").await;
     ann.expect_close(1011, "internal error").await;
     server.logged(|record| record.message == "puppet faulted: trap" && record.field("plugin") == "outer").await;
+}
+
+/// A plugin that gets no events for a second after three faults within ten, and what it is beside.
+fn breaking() -> TestServer {
+    let toml = r#"
+        [server.limits]
+        breaker-faults = 3
+        breaker-ms = 10000
+        breaker-pause-ms = 1000
+
+        [plugins]
+        puppet = { path = "puppet.wasm" }
+        other = { path = "puppet.wasm" }
+
+        [[route]]
+        path = "/ws"
+        handler = "puppet"
+
+        [[route]]
+        path = "/other"
+        handler = "other"
+    "#;
+    setup(toml).clock(Clock::manual()).start()
+}
+
+/// Has the plugin fault in a connection of its own.
+async fn fault(server: &TestServer) {
+    let mut client = server.connect("/ws").await;
+    client.send("trap on purpose").await;
+    client.expect_close(1011, "internal error").await;
+}
+
+#[tokio::test]
+async fn after_many_faults_a_plugin_gets_no_events_for_a_while_and_others_notice_nothing() {
+    let server = breaking();
+    let mut ann = server.connect("/ws").await;
+    let mut bob = server.connect("/other").await;
+    for _ in 0..2 {
+        fault(&server).await;
+    }
+    ann.send("send still here").await;
+    ann.expect_text("still here").await;
+    fault(&server).await;
+    let refused = server.request("/ws").refused().await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    ann.send("send too late").await;
+    ann.expect_close(1013, "not available").await;
+    bob.send("send untouched").await;
+    bob.expect_text("untouched").await;
+    assert_eq!((server.metrics().plugins_stopped.get(), server.metrics().refused_stopped.get()), (1, 1));
+    let told = server.logged(|record| record.message.starts_with("stopped for")).await;
+    assert_eq!((told.field("plugin"), told.field("pause_ms")), ("puppet", "1000"));
+}
+
+#[tokio::test]
+async fn a_stopped_plugin_is_tried_again_after_pauses_that_grow() {
+    let server = breaking();
+    for _ in 0..3 {
+        fault(&server).await;
+    }
+    server.advance(Duration::from_millis(999));
+    assert_eq!(server.request("/ws").refused().await.status, 503);
+    server.advance(Duration::from_millis(1));
+    fault(&server).await;
+    server.advance(Duration::from_millis(1999));
+    assert_eq!(server.request("/ws").refused().await.status, 503);
+    server.advance(Duration::from_millis(1));
+    let mut ann = server.connect("/ws").await;
+    server.advance(Duration::from_secs(10));
+    fault(&server).await;
+    ann.send("send back for good").await;
+    ann.expect_text("back for good").await;
 }

@@ -50,7 +50,7 @@ impl Chain {
         let gates = self.linked(subject.connection, Interface::FaultEvents).rev();
         for (position, pool) in gates.filter(|(at, _)| *at < faulted.position) {
             let who = scope(pool, Interface::FaultEvents, position);
-            let (after, reply) = self.alone(subject, ended, (who, &|| Event::Fault(&faulted.plugin, kind))).await;
+            let (after, reply) = self.alone(subject, ended, (who, &|| Event::Fault(faulted.name(), kind))).await;
             ended = after;
             if let Some(Reply::Close(frame)) = reply {
                 ended.outcome = Ok(Some(frame));

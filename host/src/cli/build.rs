@@ -17,7 +17,7 @@ pub const TARGET: &str = "wasm32-wasip2";
 /// Builds every plugin that has a build command.
 pub fn all(config: &Config) -> Result<()> {
     for (name, entry) in &config.plugins {
-        plugin(name, entry, &config.folder)?;
+        plugin(name, entry)?;
     }
     note_if_nothing(config);
     Ok(())
@@ -31,9 +31,9 @@ pub fn note_if_nothing(config: &Config) {
 }
 
 /// Builds one plugin, if it has a build command, and sees to it that its component is there.
-fn plugin(name: &str, entry: &PluginConfig, folder: &Path) -> Result<()> {
+fn plugin(name: &str, entry: &PluginConfig) -> Result<()> {
     let Some(command) = &entry.build else { return Ok(()) };
-    run(name, command, folder)?;
+    run(name, command, &entry.folder)?;
     check_made(name, command, entry)
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ForwardedHeader, MismatchPolicy, RemovedRoutes, SlowPolicy};
+use super::{ForwardedHeader, Grant, MismatchPolicy, RemovedRoutes, SlowPolicy};
 use crate::limits::Limits;
 
 /// A text with its place in the file.
@@ -29,6 +29,29 @@ pub struct File {
     pub statics: Vec<Static>,
 }
 
+/// `tenants/NAME.toml`
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantFile {
+    pub tenant: Tenant,
+    pub middleware: Vec<Text>,
+    pub origins: Option<Vec<Text>>,
+    pub plugins: BTreeMap<String, Plugin>,
+    pub router: Vec<Router>,
+    pub route: Vec<Route>,
+    pub room: Vec<Room>,
+}
+
+/// `[tenant]`
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tenant {
+    pub hosts: Vec<Text>,
+    pub prefix: Option<Text>,
+    pub suspended: bool,
+    pub limits: BTreeMap<String, Spanned<toml::Value>>,
+}
+
 /// `[server]`
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -38,6 +61,7 @@ pub struct Server {
     pub state: Option<String>,
     pub control: Option<String>,
     pub store: Option<Text>,
+    pub tenants: Option<Text>,
     pub watch: Option<Text>,
     pub poll_ms: Option<Spanned<u64>>,
     pub trusted_proxies: Vec<Text>,
@@ -56,6 +80,7 @@ pub struct Plugin {
     #[serde(default)]
     pub watch: Vec<Text>,
     pub files: Option<Text>,
+    pub grants: Option<Vec<Grant>>,
     pub canary: Option<Spanned<u8>>,
     #[serde(rename = "canary-ms")]
     pub canary_ms: Option<Spanned<u64>>,

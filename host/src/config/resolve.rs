@@ -4,10 +4,12 @@
 //! wrong is gathered too, so that one run of `check` shows everything.
 //! Invariant: what comes out without a problem needs no further checks, plugin files apart.
 
-mod plugins;
+pub(super) mod plugins;
+mod server;
+
+pub use server::parse_address;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +17,15 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::raw::{self, Text};
-use super::watch::WatchError;
 use super::{
-    CapacityConfig, Config, Fixed, PluginConfig, Problem, ProxiesConfig, RoomConfig, RouteConfig, StaticConfig,
-    WatchConfig, WhenFull, line_of, parse_network, rooms,
+    CapacityConfig, Config, Fixed, PluginConfig, Problem, RoomConfig, RouteConfig, StaticConfig, WhenFull, line_of,
+    rooms, tenants,
 };
 use crate::handshake::RouteNames;
-use crate::id::MAX_WORKERS;
-use crate::limits::Limits;
+use crate::id::TenantId;
 use crate::path::pattern::Pattern;
 use crate::transaction::MAX_NAME;
 
-/// The address that a configuration without one listens on.
-const LISTEN: &str = "127.0.0.1:8080";
 /// The state folder of a configuration without one.
 const STATE: &str = ".switchboard";
 /// The control socket in the state folder, of a configuration without one.
@@ -39,8 +37,24 @@ const MAX_MIDDLEWARE: usize = 63;
 /// The longest name of a route or router: it is part of a room's name.
 const MAX_ROUTE_NAME: usize = MAX_NAME - "@router/".len();
 
-/// What is wrong with saying how proxies report where there are none.
-const ALONE: &str = "has no meaning without `trusted-proxies`";
+/// In which file and on which line each pattern's shape was seen first.
+pub(super) type Shapes = HashMap<String, (PathBuf, usize)>;
+
+/// What one file has of a tenant's: its own of the main file, the unnamed one's.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) plugins: BTreeMap<String, PluginConfig>,
+    pub(super) routes: Vec<RouteConfig>,
+    pub(super) rooms: Vec<RoomConfig>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// The levels of a file that routes lie in, outermost first.
+pub(super) struct Outermost<'a> {
+    pub(super) prefix: String,
+    pub(super) middleware: &'a [Text],
+    pub(super) origins: Option<&'a [Text]>,
+}
 
 /// What the routers around a route add to it.
 #[derive(Clone, Default)]
@@ -51,41 +65,44 @@ struct Scope {
     origins: Vec<String>,
 }
 
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     text: &'a str,
+    file: &'a Path,
     folder: PathBuf,
-    plugins: BTreeMap<String, PluginConfig>,
-    routes: Vec<RouteConfig>,
-    /// Where each pattern's shape and each name was seen first.
-    shapes: HashMap<String, usize>,
+    pub(super) tenant: TenantId,
+    pub(super) plugins: BTreeMap<String, PluginConfig>,
+    pub(super) routes: Vec<RouteConfig>,
+    /// Where each pattern's shape was seen first, under the hosts that this file's routes are found by.
+    pub(super) shapes: Shapes,
+    /// On which line each name was seen first.
     names: HashMap<String, usize>,
     /// What a route without its own has.
-    idle_ms: u64,
-    problems: Vec<Problem>,
+    pub(super) idle_ms: u64,
+    pub(super) problems: Vec<Problem>,
 }
 
 /// Checks and flattens.
 pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Problem>> {
-    let folder = folder_of(file);
-    let (plugins, routes, shapes, names, problems) = Default::default();
     let server = raw.server;
-    let idle_ms = server.limits.as_ref().map_or_else(Limits::default, |limits| limits.as_ref().clone()).idle_ms;
-    let mut resolver = Resolver { text, folder, plugins, routes, shapes, names, idle_ms, problems };
-    resolver.plugins(raw.plugins);
-    let middleware = resolver.middleware(&raw.middleware);
-    let origins = resolver.origins(&Scope::default(), raw.origins.as_deref());
-    let scope = Scope { middleware, origins, ..Scope::default() };
-    resolver.level(raw.router, raw.route, &scope);
-    let statics = raw.statics.iter().map(|entry| resolver.static_files(entry)).collect();
-    let rooms = resolver.rooms(&raw.room);
+    let mut resolver = Resolver::new((text, file), TenantId::UNNAMED);
     let (listen, workers, limits) = resolver.server(&server);
+    resolver.idle_ms = limits.idle_ms;
+    let outermost = Outermost { prefix: String::new(), middleware: &raw.middleware, origins: raw.origins.as_deref() };
+    resolver.plugins(raw.plugins);
+    resolver.routes(&outermost, raw.router, raw.route);
+    let rooms = resolver.rooms(&raw.room);
+    let statics = raw.statics.iter().map(|entry| resolver.static_files(entry)).collect();
     let proxies = resolver.proxies(&server);
     let watch = resolver.watch(&server);
     let state = resolver.folder.join(server.state.as_deref().unwrap_or(STATE));
     let control =
         server.control.as_deref().map_or_else(|| state.join(CONTROL), |control| resolver.folder.join(control));
     let store = resolver.is_on_disk(server.store.as_ref()).then(|| state.join(STORE));
-    let Resolver { folder, plugins, routes, problems, .. } = resolver;
+    let tenants_folder = resolver.tenants_folder(server.tenants.as_ref());
+    let Resolver { folder, plugins, routes, problems, shapes, .. } = resolver;
+    let mut found = Found { plugins, routes, rooms, problems };
+    let tenants = tenants::resolve(tenants_folder.as_deref(), (&limits, shapes), &mut found);
+    let Found { plugins, routes, rooms, problems } = found;
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -104,6 +121,8 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
         limits,
         fixed,
         removed_routes,
+        tenants,
+        tenants_folder,
         plugins,
         routes,
         rooms,
@@ -120,81 +139,33 @@ fn folder_of(file: &Path) -> PathBuf {
     std::path::absolute(&folder).unwrap_or(folder)
 }
 
-impl Resolver<'_> {
-    fn problem<T>(&mut self, at: &Spanned<T>, key: &str, message: impl Into<String>) {
-        let line = line_of(self.text, &at.span());
-        self.problems.push(Problem { line, key: key.to_owned(), message: message.into() });
+impl<'a> Resolver<'a> {
+    /// Of a file, nothing so far. What is in it belongs to this tenant.
+    pub(super) fn new((text, file): (&'a str, &'a Path), tenant: TenantId) -> Self {
+        let (plugins, routes, shapes, names, idle_ms, problems) = Default::default();
+        let folder = folder_of(file);
+        Self { text, file, folder, tenant, plugins, routes, shapes, names, idle_ms, problems }
     }
 
-    fn server(&mut self, server: &raw::Server) -> (SocketAddr, Option<usize>, Limits) {
-        let listen = self.listen(server.listen.as_ref());
-        if let Some(workers) = &server.workers
-            && !(1..=MAX_WORKERS).contains(workers.as_ref())
-        {
-            self.problem(workers, "workers", format!("must be 1 to {MAX_WORKERS}; leave it out for one per core"));
-        }
-        if let Some(limits) = &server.limits
-            && let Some((key, reason)) = limits.as_ref().problem()
-        {
-            self.problem(limits, key, reason);
-        }
-        let limits = server.limits.as_ref().map(|limits| limits.as_ref().clone()).unwrap_or_default();
-        (listen, server.workers.as_ref().map(|workers| *workers.as_ref()), limits)
+    pub(super) fn problem<T>(&mut self, at: &Spanned<T>, key: &str, message: impl Into<String>) {
+        let (file, line) = (self.file.to_owned(), line_of(self.text, &at.span()));
+        self.problems.push(Problem { file, line, key: key.to_owned(), message: message.into() });
     }
 
-    fn is_on_disk(&mut self, store: Option<&Text>) -> bool {
-        match store.map(|store| (store, store.as_ref().as_str())) {
-            None | Some((_, "memory")) => false,
-            Some((_, "disk")) => true,
-            Some((store, other)) => {
-                self.problem(store, "store", format!("`{other}` is no place for the store; write `memory` or `disk`"));
-                false
-            }
-        }
+    /// All routes of the file, in whatever routers they lie.
+    pub(super) fn routes(&mut self, outermost: &Outermost<'_>, routers: Vec<raw::Router>, routes: Vec<raw::Route>) {
+        let middleware = self.middleware(outermost.middleware);
+        let origins = self.origins(&Scope::default(), outermost.origins);
+        let scope = Scope { prefix: outermost.prefix.clone(), middleware, origins, ..Scope::default() };
+        self.level(routers, routes, &scope);
     }
 
-    fn watch(&mut self, server: &raw::Server) -> WatchConfig {
-        let (watch, poll_ms) = (server.watch.as_ref(), server.poll_ms.as_ref());
-        let read = WatchConfig::read(watch.map(|at| at.as_ref().as_str()), poll_ms.map(|at| *at.as_ref()));
-        match (&read, watch, poll_ms) {
-            (Err(WatchError::Way(wrong)), Some(at), _) => self.problem(at, "watch", wrong),
-            (Err(WatchError::Interval(wrong)), _, Some(at)) => self.problem(at, "poll-ms", wrong),
-            _ => {}
+    /// A plugin's name beside those of other tenants.
+    fn full_name(&self, name: &str) -> String {
+        match self.tenant.name() {
+            "" => name.to_owned(),
+            tenant => format!("{tenant}/{name}"),
         }
-        read.unwrap_or_default()
-    }
-
-    fn listen(&mut self, listen: Option<&Text>) -> SocketAddr {
-        let text = listen.map_or(LISTEN, |listen| listen.as_ref());
-        if let Some(address) = parse_address(text) {
-            return address;
-        }
-        if let Some(listen) = listen {
-            self.problem(listen, "listen", format!("`{text}` is not an address; write it like `{LISTEN}`"));
-        }
-        SocketAddr::from(([127, 0, 0, 1], 8080))
-    }
-
-    fn proxies(&mut self, server: &raw::Server) -> ProxiesConfig {
-        let mut trusted = Vec::new();
-        for proxy in &server.trusted_proxies {
-            match parse_network(proxy.as_ref()) {
-                Some(network) => trusted.push(network),
-                None => {
-                    let message = format!("`{}` is no address and no network like `10.0.0.0/8`", proxy.as_ref());
-                    self.problem(proxy, "trusted-proxies", message);
-                }
-            }
-        }
-        let forwarded = server.forwarded.as_ref().map(|forwarded| *forwarded.as_ref()).unwrap_or_default();
-        let protocol = server.proxy_protocol.as_ref().is_some_and(|protocol| *protocol.as_ref());
-        if let (true, Some(at)) = (server.trusted_proxies.is_empty(), &server.forwarded) {
-            self.problem(at, "forwarded", ALONE);
-        }
-        if let (true, true, Some(at)) = (server.trusted_proxies.is_empty(), protocol, &server.proxy_protocol) {
-            self.problem(at, "proxy-protocol", ALONE);
-        }
-        ProxiesConfig { trusted, forwarded, protocol }
     }
 
     fn level(&mut self, routers: Vec<raw::Router>, routes: Vec<raw::Route>, scope: &Scope) {
@@ -248,7 +219,7 @@ impl Resolver<'_> {
         if middleware.len() > MAX_MIDDLEWARE {
             self.problem(&route.path, "middleware", format!("a chain has at most {MAX_MIDDLEWARE} plugins"));
         }
-        let names = RouteNames { route: name.clone(), routers: scope.routers.clone() };
+        let names = RouteNames { tenant: self.tenant, route: name.clone(), routers: scope.routers.clone() };
         let handler = self.plugin(&route.handler, "handler");
         let origins = self.origins(scope, route.origins.as_deref());
         let capacity = self.capacity(route);
@@ -279,13 +250,15 @@ impl Resolver<'_> {
 
     fn unique(&mut self, path: &Text, shape: String) {
         let line = line_of(self.text, &path.span());
-        match self.shapes.get(&shape).copied() {
-            Some(first) => {
-                let message =
-                    format!("the route on line {first} has the same pattern; a path can lead to one route only");
+        match self.shapes.get(&shape) {
+            Some((file, first)) => {
+                let elsewhere = if file == self.file { String::new() } else { format!(" of {}", file.display()) };
+                let message = format!(
+                    "the route on line {first}{elsewhere} has the same pattern; a path can lead to one route only"
+                );
                 self.problem(path, "path", message);
             }
-            None => drop(self.shapes.insert(shape, line)),
+            None => drop(self.shapes.insert(shape, (self.file.to_owned(), line))),
         }
     }
 
@@ -305,13 +278,14 @@ impl Resolver<'_> {
     }
 
     fn plugin(&mut self, name: &Text, key: &str) -> String {
-        if !self.plugins.contains_key(name.as_ref()) {
-            let known: Vec<_> = self.plugins.keys().map(String::as_str).collect();
+        let full = self.full_name(name.as_ref());
+        if !self.plugins.contains_key(&full) {
+            let known: Vec<_> = self.plugins.keys().map(|name| name.rsplit('/').next().unwrap_or(name)).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             let message = format!("there is no plugin `{}`; there are: {known}", name.as_ref());
             self.problem(name, key, message);
         }
-        name.as_ref().clone()
+        full
     }
 
     /// A level that lists origins replaces what the levels around it list.
@@ -326,10 +300,14 @@ impl Resolver<'_> {
         own.iter().map(|origin| origin.as_ref().to_ascii_lowercase()).collect()
     }
 
-    fn rooms(&mut self, raw: &[raw::Room]) -> Vec<RoomConfig> {
-        let (rooms, wrong) = rooms::resolve(raw, |span| line_of(self.text, span));
-        let problem =
-            |(span, key, message): rooms::Wrong| Problem { line: line_of(self.text, &span), key: key.into(), message };
+    pub(super) fn rooms(&mut self, raw: &[raw::Room]) -> Vec<RoomConfig> {
+        let (rooms, wrong) = rooms::resolve((self.tenant, raw), |span| line_of(self.text, span));
+        let problem = |(span, key, message): rooms::Wrong| Problem {
+            file: self.file.to_owned(),
+            line: line_of(self.text, &span),
+            key: key.into(),
+            message,
+        };
         self.problems.extend(wrong.into_iter().map(problem));
         rooms
     }
@@ -349,11 +327,6 @@ impl Resolver<'_> {
     }
 }
 
-/// An address as people write it: a name such as `localhost` is looked up once.
-pub fn parse_address(text: &str) -> Option<SocketAddr> {
-    text.to_socket_addrs().ok()?.next()
-}
-
 fn is_origin(origin: &str) -> bool {
     let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     origin == "*" || rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '*', ' ', '@']))
@@ -365,7 +338,7 @@ mod tests {
 
     use super::super::{Keep, RoomPattern};
     use super::*;
-    use crate::config::{ForwardedHeader, SlowPolicy};
+    use crate::config::{ForwardedHeader, ProxiesConfig, SlowPolicy};
     use crate::message::CloseFrame;
 
     const PLUGINS: &str = "[plugins.echo]\npath = 'echo.wasm'\n[plugins.log]\npath = 'log.wasm'\n";
@@ -451,7 +424,7 @@ mod tests {
         let rooms =
             parse("[[room]]\nname = 'a*'\nkeep = 3\nkeep-bytes = 9\nkeep-ms = 1500").expect("it is right").rooms;
         let keep = Keep { messages: 3, bytes: 9, time: Duration::from_millis(1500) };
-        assert_eq!(rooms, [RoomConfig { pattern: RoomPattern::Prefix("a".into()), keep }]);
+        assert_eq!(rooms, [RoomConfig { tenant: TenantId::UNNAMED, pattern: RoomPattern::Prefix("a".into()), keep }]);
     }
 
     #[test]

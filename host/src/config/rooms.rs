@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::raw;
+use crate::id::TenantId;
 use crate::transaction::check_room;
 
 /// What a `[[room]]` without `keep-bytes` keeps.
@@ -19,6 +20,8 @@ const KEEP_MS: u64 = 3_600_000;
 /// `[[room]]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomConfig {
+    /// Whose rooms.
+    pub tenant: TenantId,
     /// Which rooms.
     pub pattern: RoomPattern,
     /// How much each of them keeps.
@@ -82,9 +85,9 @@ impl RoomPattern {
 /// Something wrong with a `[[room]]`: the place, the key and the sentence.
 pub type Wrong<'a> = (std::ops::Range<usize>, &'a str, String);
 
-/// What the tables mean, and all that is wrong with them. `line` says on which line a place is.
+/// What the tables of one file mean, and all that is wrong with them. `line` says on which line a place is.
 pub fn resolve(
-    raw: &[raw::Room],
+    (tenant, raw): (TenantId, &[raw::Room]),
     line: impl Fn(&std::ops::Range<usize>) -> usize,
 ) -> (Vec<RoomConfig>, Vec<Wrong<'_>>) {
     let (mut rooms, mut wrong): (Vec<(RoomConfig, usize)>, _) = (Vec::new(), Vec::new());
@@ -101,7 +104,7 @@ pub fn resolve(
             let message = format!("the room on line {first} can have the same name; a room is kept in one way only");
             wrong.push((room.name.span(), "name", message));
         }
-        rooms.push((RoomConfig { pattern, keep: keep(room) }, line(&room.name.span())));
+        rooms.push((RoomConfig { tenant, pattern, keep: keep(room) }, line(&room.name.span())));
     }
     (rooms.into_iter().map(|(room, _)| room).collect(), wrong)
 }

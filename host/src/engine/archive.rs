@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::compile::Candidate;
 use super::shelf::Shelf;
 
-/// So many rejected hashes are remembered for each plugin.
+/// So many rejections are remembered for each plugin.
 const MAX_REJECTED: usize = 100;
 /// The extension of a record.
 const RECORD: &str = "json";
@@ -37,8 +37,15 @@ struct Record {
     before: Option<String>,
     /// How far the good one has come.
     age: Age,
-    /// Hashes of components whose first event faulted, newest last.
-    rejected: Vec<String>,
+    /// What was rolled back, newest last.
+    rejected: Vec<Rejection>,
+}
+
+/// A component that must not come back with what it was given (`compile::key`).
+#[derive(Serialize, Deserialize)]
+struct Rejection {
+    key: String,
+    why: String,
 }
 
 /// What a component has shown.
@@ -64,7 +71,7 @@ impl Archive {
 
     /// Notes that this component works, and that the one with the hash `before` takes over again if it is rejected. Where
     /// that one is not here, it is the last one that an event has shown to work.
-    pub fn keep(&self, plugin: &str, Candidate { hash, bytes }: &Candidate, before: Option<&str>) {
+    pub fn keep(&self, plugin: &str, Candidate { hash, bytes, .. }: &Candidate, before: Option<&str>) {
         let _held = self.shelf.hold();
         let mut record = self.record(plugin);
         if record.good.as_ref() == Some(hash) {
@@ -91,24 +98,40 @@ impl Archive {
         self.come_to(plugin, hash, Age::Promoted);
     }
 
-    /// Notes that this component must not come back; the one before it is the good one again.
-    pub fn reject(&self, plugin: &str, hash: &str) {
+    /// Notes why what has this key must not come back.
+    pub fn reject(&self, plugin: &str, key: &str, why: &str) {
         let _held = self.shelf.hold();
         let mut record = self.record(plugin);
-        record.rejected.retain(|known| known != hash);
-        record.rejected.push(hash.to_owned());
+        record.rejected.retain(|known| known.key != key);
+        record.rejected.push(Rejection { key: key.to_owned(), why: why.to_owned() });
         let surplus = record.rejected.len().saturating_sub(MAX_REJECTED);
         record.rejected.drain(..surplus);
+        self.save(plugin, &record, None);
+    }
+
+    /// Notes that this component is no good, whatever it is given; the one before it is the good one again.
+    pub fn degrade(&self, plugin: &str, hash: &str) {
+        let _held = self.shelf.hold();
+        let mut record = self.record(plugin);
         if record.good.as_deref() == Some(hash) {
             (record.good, record.age) = (record.before.take(), Age::Promoted);
+            self.save(plugin, &record, None);
         }
-        self.save(plugin, &record, None);
         self.discard(plugin, [&hash.to_owned()], &record);
     }
 
-    /// Whether a component was rejected before.
-    pub fn is_rejected(&self, plugin: &str, hash: &str) -> bool {
-        self.record(plugin).rejected.iter().any(|known| known == hash)
+    /// Why what has this key was rejected before, if it was.
+    pub fn rejection(&self, plugin: &str, key: &str) -> Option<String> {
+        let rejected = self.record(plugin).rejected;
+        rejected.into_iter().find(|known| known.key == key).map(|known| known.why)
+    }
+
+    /// Forgets that what has this key was rejected.
+    pub fn forgive(&self, plugin: &str, key: &str) {
+        let _held = self.shelf.hold();
+        let mut record = self.record(plugin);
+        record.rejected.retain(|known| known.key != key);
+        self.save(plugin, &record, None);
     }
 
     /// Components that worked, whole, the last one first: what may stand in for a file that cannot be used.
@@ -191,14 +214,13 @@ impl Archive {
 
     /// The plugins that it knows.
     fn names(&self) -> BTreeSet<String> {
-        let is_record = |path: &PathBuf| path.extension().is_some_and(|extension| extension == RECORD);
-        let name = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
-        self.shelf.files().into_iter().filter(is_record).filter_map(name).collect()
+        let names = self.shelf.names().into_iter();
+        names.filter_map(|name| Some(name.strip_suffix(&format!(".{RECORD}"))?.to_owned())).collect()
     }
 
     fn mend(&self) {
         // Nothing is made where nothing is.
-        if self.shelf.files().is_empty() {
+        if self.shelf.names().is_empty() {
             return;
         }
         let _held = self.shelf.hold();
@@ -234,11 +256,9 @@ impl Archive {
 
     /// Each component, with its plugin and its hash.
     fn components(&self) -> impl Iterator<Item = (PathBuf, String, String)> {
-        self.shelf.files().into_iter().filter_map(|path| {
-            let name = path.file_name()?.to_str()?.strip_suffix(&format!(".{COMPONENT}"))?;
-            let (plugin, hash) = name.rsplit_once('-')?;
-            let (plugin, hash) = (plugin.to_owned(), hash.to_owned());
-            Some((path, plugin, hash))
+        self.shelf.names().into_iter().filter_map(|name| {
+            let (plugin, hash) = name.strip_suffix(&format!(".{COMPONENT}"))?.rsplit_once('-')?;
+            Some((self.shelf.path(&name), plugin.to_owned(), hash.to_owned()))
         })
     }
 }
@@ -314,18 +334,23 @@ mod tests {
         let (_folder, archive) = archive();
         keep(&archive, "chat", "old", None);
         keep(&archive, "chat", "bad", Some("old"));
-        archive.reject("chat", &hash("bad"));
-        assert!(archive.is_rejected("chat", &hash("bad")));
+        archive.reject("chat", "bad with nothing", "it faulted");
+        assert_eq!(archive.rejection("chat", "bad with nothing").as_deref(), Some("it faulted"));
+        assert_eq!(archive.rejection("chat", "bad with something"), None);
+        assert_eq!(texts(archive.good("chat")), ["bad", "old"], "the component need not be to blame");
+        archive.degrade("chat", &hash("bad"));
         assert_eq!(texts(archive.good("chat")), ["old"]);
+        archive.forgive("chat", "bad with nothing");
+        assert_eq!(archive.rejection("chat", "bad with nothing"), None);
     }
 
     #[test]
     fn no_more_than_a_hundred_are_remembered_as_rejected() {
         let (_folder, archive) = archive();
         let texts: Vec<_> = (0..=MAX_REJECTED).map(|number| number.to_string()).collect();
-        texts.iter().for_each(|text| archive.reject("chat", &hash(text)));
-        assert!(!archive.is_rejected("chat", &hash(&texts[0])));
-        assert!(texts[1..].iter().all(|text| archive.is_rejected("chat", &hash(text))));
+        texts.iter().for_each(|text| archive.reject("chat", text, "it faulted"));
+        assert!(archive.rejection("chat", &texts[0]).is_none());
+        assert!(texts[1..].iter().all(|text| archive.rejection("chat", text).is_some()));
     }
 
     /// The second one was replaced before any event had shown that it works.
@@ -335,7 +360,7 @@ mod tests {
         keep(&archive, "chat", "one", None);
         keep(&archive, "chat", "untried", Some("one"));
         keep(&archive, "chat", "bad", Some("one"));
-        archive.reject("chat", &hash("bad"));
+        archive.degrade("chat", &hash("bad"));
         assert_eq!(texts(archive.good("chat")), ["one"]);
         keep(&archive, "chat", "two", Some("unknown"));
         assert_eq!(texts(archive.good("chat")), ["two", "one"]);
@@ -391,6 +416,34 @@ mod tests {
             assert_eq!(texts(next.behind("chat-room", &hash("two"))), ["one"]);
             assert_eq!(texts(next.good("chat")), ["other"]);
         }
+    }
+
+    #[test]
+    fn plugins_of_tenants_have_records_of_their_own_which_are_mended_and_swept_too() {
+        let (_folder, archive) = archive();
+        for plugin in ["chat", "acme/chat", "umbrella/chat"] {
+            keep(&archive, plugin, "one", None);
+            keep(&archive, plugin, plugin, Some("one"));
+        }
+        assert_eq!(archive.names(), ["acme/chat", "chat", "umbrella/chat"].map(str::to_owned).into());
+        assert_eq!(archive.hashes(), ["one", "acme/chat", "chat", "umbrella/chat"].map(hash).into());
+        archive.reject("acme/chat", "key", "it faulted");
+        archive.degrade("acme/chat", &hash("acme/chat"));
+        for other in ["chat", "umbrella/chat"] {
+            assert!(archive.rejection(other, "key").is_none());
+            assert_eq!(texts(archive.good(other)), [other, "one"]);
+        }
+        assert_eq!(texts(archive.good("acme/chat")), ["one"]);
+        fs::write(archive.shelf.path("umbrella/chat.json"), "{").expect("it can be written");
+        let file = fs::File::open(path(&archive, "umbrella/chat", "one")).expect("it is there");
+        file.set_modified(SystemTime::UNIX_EPOCH).expect("it is ours");
+        for left in [&component("acme/chat", &hash("two")), "acme/chat.json.9-0.unfinished"] {
+            fs::write(archive.shelf.path(left), "two").expect("it can be written");
+        }
+        let next = started_again(&archive);
+        assert_eq!(texts(next.good("umbrella/chat")), ["umbrella/chat", "one"], "mended");
+        assert_eq!(next.rejection("acme/chat", "key").as_deref(), Some("it faulted"));
+        assert_eq!(next.shelf.files().len(), 3 + 5, "a record each, and its components");
     }
 
     /// A server may be killed after any of its writes.

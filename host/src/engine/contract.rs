@@ -67,7 +67,12 @@ pub(super) fn request(handshake: &Handshake) -> types::RequestResult {
 
 /// What a request carries by name, so that it can grow.
 pub(super) fn details(handshake: &Handshake) -> [(&'static str, &str); 4] {
-    [("host", handshake.host()), ("scheme", "ws"), ("route", &handshake.names().route), ("tenant", "")]
+    [
+        ("host", handshake.host()),
+        ("scheme", "ws"),
+        ("route", &handshake.names().route),
+        ("tenant", handshake.names().tenant.name()),
+    ]
 }
 
 pub(super) fn lower(message: &Message) -> types::MessageParam<'_> {

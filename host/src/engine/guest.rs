@@ -16,11 +16,16 @@ use super::fault::Cause;
 use super::generation::{Grants, Identity};
 use super::output::{Output, Printer};
 use crate::clock::{Clock, Moment};
+use crate::config::Grant;
 use crate::event::Failure;
+use crate::limits::Limits;
 use crate::transaction::Transaction;
 
 /// Random bytes that a guest may ask for at once.
 const MAX_RANDOM: u64 = 1024 * 1024;
+/// A guest's clock, and that of one that is not granted a clock, which says less of what others do.
+const FINE: Moment = Moment::from_nanos(1);
+const COARSE: Moment = Moment::from_millis(100);
 /// Handles and resources of one instance.
 const MAX_RESOURCES: usize = 1000;
 /// Elements of one table; what the engines of other languages need.
@@ -54,7 +59,7 @@ impl Guest {
         Self {
             wasi: wasi(&output, &abilities.clock, &grants),
             resources,
-            memory: Memory { limit: abilities.limits().guest_memory_bytes, refused: false },
+            memory: Memory { limit: identity.tenant.limits().guest_memory_bytes, refused: false },
             output,
             grants,
             abilities,
@@ -85,7 +90,7 @@ impl Guest {
     pub fn tick(mut context: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let guest = context.data_mut();
         guest.ticks += 1;
-        if guest.ticks <= guest.abilities.limits().event_cpu_ms {
+        if guest.ticks <= guest.identity.tenant.limits().event_cpu_ms {
             return Ok(UpdateDeadline::Yield(1));
         }
         guest.cause = Some(Cause::Deadline);
@@ -98,8 +103,8 @@ fn wasi(output: &Arc<Output>, clock: &Clock, grants: &Grants) -> WasiCtx {
     builder
         .stdout(Printer(output.clone()))
         .stderr(Printer(output.clone()))
-        .wall_clock(GuestClock(clock.clone()))
-        .monotonic_clock(GuestClock(clock.clone()))
+        .wall_clock(GuestClock::new(clock, grants))
+        .monotonic_clock(GuestClock::new(clock, grants))
         .max_random_size(MAX_RANDOM)
         .allow_tcp(false)
         .allow_udp(false)
@@ -120,25 +125,41 @@ impl WasiView for Guest {
 }
 
 /// The server's clock, as guests see it.
-struct GuestClock(Clock);
+struct GuestClock {
+    clock: Clock,
+    /// What its time is a multiple of.
+    step: Moment,
+}
+
+impl GuestClock {
+    fn new(clock: &Clock, grants: &Grants) -> Self {
+        let step = if grants.granted.has(Grant::Clock) { FINE } else { COARSE };
+        Self { clock: clock.clone(), step }
+    }
+
+    fn in_steps(&self, time: Moment) -> Moment {
+        let over = time.as_nanos() % self.step.as_nanos();
+        time - Moment::from_nanos(u64::try_from(over).unwrap_or_default())
+    }
+}
 
 impl HostWallClock for GuestClock {
     fn resolution(&self) -> Moment {
-        Moment::from_millis(1)
+        self.step.max(Moment::from_millis(1))
     }
 
     fn now(&self) -> Moment {
-        self.0.wall()
+        self.in_steps(self.clock.wall())
     }
 }
 
 impl HostMonotonicClock for GuestClock {
     fn resolution(&self) -> u64 {
-        1
+        u64::try_from(self.step.as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.0.now().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.in_steps(self.clock.now()).as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -175,12 +196,12 @@ pub struct LogQuota {
 
 impl LogQuota {
     /// Whether a line of this length still fits into this second.
-    pub fn admit(&mut self, abilities: &Abilities, length: usize) -> bool {
+    pub fn admit(&mut self, (abilities, limits): (&Abilities, &Limits), length: usize) -> bool {
         let second = abilities.clock.now().as_secs();
         if second != self.second {
             *self = Self { second, bytes: 0 };
         }
-        let fits = self.bytes + length <= abilities.limits().log_bytes;
+        let fits = self.bytes + length <= limits.log_bytes;
         if fits {
             self.bytes += length;
         } else {

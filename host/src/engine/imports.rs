@@ -13,6 +13,7 @@ use super::bindings::All;
 use super::bindings::switchboard::ws::{connections, control, flow, log, rooms, store, timers, types};
 use super::contract::request;
 use super::guest::Guest;
+use crate::config::Grant;
 use crate::event::{Failure, Replay};
 use crate::id::ConnectionId;
 use crate::limits::Limits;
@@ -40,13 +41,37 @@ type Answer<T> = Result<T, types::Failure>;
 impl Guest {
     /// Asks the present transaction, and counts what went over a bound.
     fn ask<T>(&mut self, ask: impl FnOnce(&mut Transaction, &Limits) -> Result<T, Failure>) -> Answer<T> {
-        let abilities = self.abilities.clone();
-        let asked = self.event().and_then(|transaction| ask(transaction, &abilities.limits()));
+        let identity = self.identity.clone();
+        let asked = self.event().and_then(|transaction| ask(transaction, &identity.tenant.limits()));
         asked.map_err(|failure| {
-            if matches!(failure.kind, "quota" | "too-large") {
-                abilities.metrics.over_quota.inc();
+            let metrics = &self.abilities.metrics;
+            match failure.kind {
+                "quota" | "too-large" => drop(metrics.over_quota.inc()),
+                "denied" => drop(metrics.denied.inc()),
+                _ => {}
             }
             failure.into()
+        })
+    }
+
+    /// The same, of something that has to be granted.
+    fn ask_granted<T>(
+        &mut self,
+        grant: Grant,
+        ask: impl FnOnce(&mut Transaction, &Limits) -> Result<T, Failure>,
+    ) -> Answer<T> {
+        self.granted(grant)?;
+        self.ask(ask)
+    }
+
+    /// Refuses what is not granted, and counts that.
+    fn granted(&mut self, grant: Grant) -> Answer<()> {
+        if self.grants.granted.has(grant) {
+            return Ok(());
+        }
+        let word = grant.word();
+        self.ask(|_, _| {
+            Err(Failure::denied(format!("this plugin is not granted `{word}`; its `grants` say what it is")))
         })
     }
 }
@@ -55,7 +80,7 @@ impl Guest {
     /// The same for what the transaction has of the store.
     fn ask_store<T>(&mut self, key: &str, ask: impl FnOnce(&mut Draft) -> Result<T, Refusal>) -> Answer<T> {
         let abilities = self.abilities.clone();
-        self.ask(|transaction, _| Ok(ask(transaction.store(&abilities.store, key)?)?))
+        self.ask_granted(Grant::Store, |transaction, _| Ok(ask(transaction.store(&abilities.store, key)?)?))
     }
 }
 
@@ -96,6 +121,7 @@ impl connections::Host for Guest {
 impl rooms::Host for Guest {
     fn join(&mut self, connection: u64, room: String, replay: rooms::Replay) -> Answer<()> {
         let replay = Replay::from(replay);
+        self.granted(Grant::Rooms)?;
         if replay != Replay::Nothing {
             self.keeping(&room)?;
         }
@@ -103,15 +129,18 @@ impl rooms::Host for Guest {
     }
 
     fn leave(&mut self, connection: u64, room: String) -> Answer<()> {
-        self.ask(|transaction, limits| transaction.leave(limits, id(connection), &room))
+        self.ask_granted(Grant::Rooms, |transaction, limits| transaction.leave(limits, id(connection), &room))
     }
 
     fn publish(&mut self, room: String, message: types::MessageResult, exclude: Vec<u64>) -> Answer<()> {
         let exclude = exclude.into_iter().map(id).collect();
-        self.ask(|transaction, limits| transaction.publish(limits, &room, (message.into(), exclude)))
+        self.ask_granted(Grant::Rooms, |transaction, limits| {
+            transaction.publish(limits, &room, (message.into(), exclude))
+        })
     }
 
     fn members(&mut self, room: String, limit: u32) -> Answer<Vec<u64>> {
+        self.granted(Grant::Rooms)?;
         check_room(&room)?;
         let tenant = self.event()?.subject.tenant;
         let members = self.abilities.hub.members(tenant, &room, limit.min(MAX_MEMBERS) as usize);
@@ -119,12 +148,14 @@ impl rooms::Host for Guest {
     }
 
     fn count(&mut self, room: String) -> Answer<u32> {
+        self.granted(Grant::Rooms)?;
         check_room(&room)?;
         let tenant = self.event()?.subject.tenant;
         Ok(u32::try_from(self.abilities.hub.count(tenant, &room)).unwrap_or(u32::MAX))
     }
 
     fn history(&mut self, room: String, since: Option<u64>, limit: u32) -> Answer<rooms::Page> {
+        self.granted(Grant::Rooms)?;
         self.keeping(&room)?;
         let tenant = self.event()?.subject.tenant;
         Ok(self.abilities.hub.history(tenant, &room, (since, limit as usize)).into())
@@ -167,10 +198,10 @@ impl log::Host for Guest {
 impl Guest {
     /// A line for the operator, tagged with who wrote it, under the quota.
     pub(super) fn write_line(&mut self, level: &str, line: &str) {
-        if !self.log.admit(&self.abilities, line.len()) {
+        let identity = &self.identity;
+        if !self.log.admit((&self.abilities, &identity.tenant.limits()), line.len()) {
             return;
         }
-        let identity = &self.identity;
         let connection = self.transaction.as_ref().map_or(0, |transaction| transaction.subject.connection.get());
         let (plugin, generation) = (&*identity.plugin, identity.generation);
         match level {
@@ -199,11 +230,13 @@ impl control::Host for Guest {
 impl timers::Host for Guest {
     fn set(&mut self, connection: u64, token: u32, after_ms: u32) -> Answer<()> {
         let due = self.abilities.clock.now() + Duration::from_millis(after_ms.into());
-        self.ask(|transaction, limits| transaction.set_timer(limits, id(connection), (token, due)))
+        self.ask_granted(Grant::Timers, |transaction, limits| {
+            transaction.set_timer(limits, id(connection), (token, due))
+        })
     }
 
     fn cancel(&mut self, connection: u64, token: u32) -> Answer<()> {
-        self.ask(|transaction, limits| transaction.cancel_timer(limits, id(connection), token))
+        self.ask_granted(Grant::Timers, |transaction, limits| transaction.cancel_timer(limits, id(connection), token))
     }
 }
 

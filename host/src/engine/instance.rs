@@ -14,11 +14,13 @@ use wasmtime::{Store, Trap};
 
 use super::exports::Calls;
 use super::fault::{Cause, Fault};
-use super::generation::Generation;
+use super::generation::{Generation, Identity};
 use super::guest::Guest;
 use super::{Abilities, CONTRACT, Engine, migration};
 use crate::clock::Clock;
 use crate::event::{Event, Reply};
+use crate::limits::Limits;
+use crate::tenants::Live;
 use crate::transaction::Transaction;
 
 /// What all host calls of one event may carry beyond one message of the limit.
@@ -34,6 +36,8 @@ pub struct Instance {
     generation: Arc<Generation>,
     /// Set while a call runs, and for good once one was given up or faulted.
     poisoned: bool,
+    /// Among those that its tenant may have, where it is of a pool.
+    _live: Option<Live>,
 }
 
 impl Instance {
@@ -41,10 +45,12 @@ impl Instance {
     pub async fn create(engine: &Engine, generation: &Arc<Generation>) -> Result<Box<Self>, Box<Fault>> {
         let abilities = &engine.abilities;
         let guest = Guest::new(abilities.clone(), generation.identity.clone(), generation.grants.clone());
-        let mut store = prepare(Store::new(&engine.engine, guest), abilities);
-        let outcome = within(abilities, pin!(Self::instantiate(&mut store, generation))).await;
+        let mut store = prepare(Store::new(&engine.engine, guest));
+        let outcome = Bound::of(store.data()).hold(pin!(Self::instantiate(&mut store, generation))).await;
         match outcome.unwrap_or_else(|| Err(wasmtime::format_err!("it took too long to start"))) {
-            Ok(calls) => Ok(Box::new(Self { store, calls, generation: generation.clone(), poisoned: false })),
+            Ok(calls) => {
+                Ok(Box::new(Self { store, calls, generation: generation.clone(), poisoned: false, _live: None }))
+            }
             Err(error) => Err(fault(&mut store, "instantiation", &error)),
         }
     }
@@ -57,6 +63,12 @@ impl Instance {
             wasmtime::format_err!("its exports have other types than those of switchboard:ws@{CONTRACT}: {cause}")
         };
         generation.exports.load(store, &instance).map_err(unfit)
+    }
+
+    /// Counts it among those that its tenant may have, until it is dropped.
+    pub fn counted(mut self: Box<Self>, live: Live) -> Box<Self> {
+        self._live = Some(live);
+        self
     }
 
     /// Which version of the plugin it runs.
@@ -72,9 +84,9 @@ impl Instance {
     /// Tells the guest an event. The transaction comes back whatever happened.
     pub async fn call(&mut self, mut transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
         let name = event.name();
-        let abilities = self.store.data().abilities.clone();
+        let bound = Bound::of(self.store.data());
         let outdated = transaction.read_as(self.generation.state_version);
-        self.begin(Some(transaction), &abilities);
+        self.begin(Some(transaction));
         let outcome = {
             let told = async {
                 if outdated {
@@ -82,7 +94,7 @@ impl Instance {
                 }
                 self.calls.tell(&mut self.store, event).await
             };
-            within(&abilities, pin!(told)).await
+            bound.hold(pin!(told)).await
         };
         let outcome = outcome.unwrap_or_else(|| Err(out_of_time(&mut self.store)));
         let reply = match outcome {
@@ -95,19 +107,19 @@ impl Instance {
 
     /// Asks which version of the state it writes, within the budget of an event.
     pub async fn state_version(&mut self) -> Result<u32, Box<Fault>> {
-        let abilities = self.store.data().abilities.clone();
-        self.begin(None, &abilities);
-        let outcome = within(&abilities, pin!(self.calls.state_version(&mut self.store))).await;
+        let bound = Bound::of(self.store.data());
+        self.begin(None);
+        let outcome = bound.hold(pin!(self.calls.state_version(&mut self.store))).await;
         let outcome = outcome.unwrap_or_else(|| Err(out_of_time(&mut self.store)));
         self.poisoned = outcome.is_err();
         outcome.map_err(|error| fault(&mut self.store, "state-version", &error))
     }
 
-    fn begin(&mut self, transaction: Option<Box<Transaction>>, abilities: &Abilities) {
+    fn begin(&mut self, transaction: Option<Box<Transaction>>) {
         self.poisoned = true;
         self.store.data_mut().begin(transaction);
-        let limits = abilities.limits();
-        self.store.set_hostcall_fuel(limits.message_bytes + limits.effects_bytes + HOSTCALL_SLACK);
+        let fuel = fuel(&self.store.data().identity.tenant.limits());
+        self.store.set_hostcall_fuel(fuel);
         self.store.set_epoch_deadline(1);
     }
 
@@ -123,21 +135,39 @@ impl Instance {
 }
 
 /// Sets every bound that a store has.
-fn prepare(mut store: Store<Guest>, abilities: &Abilities) -> Store<Guest> {
+fn prepare(mut store: Store<Guest>) -> Store<Guest> {
     store.limiter(|guest| &mut guest.memory);
-    store.set_hostcall_fuel(abilities.limits().message_bytes + HOSTCALL_SLACK);
+    let fuel = fuel(&store.data().identity.tenant.limits());
+    store.set_hostcall_fuel(fuel);
     store.set_max_component_handles(1000);
     store.epoch_deadline_callback(Guest::tick);
     store
 }
 
-/// Runs a call within the wall time of an event. The timer is only made for a call that waits. Pinned by the caller, since a
-/// future that is handed on by value is stored twice.
-async fn within<T>(abilities: &Abilities, mut call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-    let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
-    match first {
-        Poll::Ready(outcome) => Some(outcome),
-        Poll::Pending => timed(&abilities.clock, abilities.limits().event_wall(), call).await,
+/// What all host calls of one event may carry.
+fn fuel(limits: &Limits) -> usize {
+    limits.message_bytes + limits.effects_bytes + HOSTCALL_SLACK
+}
+
+/// The wall time that a call has.
+struct Bound {
+    abilities: Arc<Abilities>,
+    identity: Arc<Identity>,
+}
+
+impl Bound {
+    fn of(guest: &Guest) -> Self {
+        Self { abilities: guest.abilities.clone(), identity: guest.identity.clone() }
+    }
+
+    /// Runs a call within the wall time of an event. The timer is only made for a call that waits. Pinned by the caller, since
+    /// a future that is handed on by value is stored twice.
+    async fn hold<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+        match first {
+            Poll::Ready(outcome) => Some(outcome),
+            Poll::Pending => timed(&self.abilities.clock, self.identity.tenant.limits().event_wall(), call).await,
+        }
     }
 }
 
@@ -153,7 +183,7 @@ async fn timed<T>(clock: &Clock, limit: Duration, call: Pin<&mut impl Future<Out
 fn out_of_time(store: &mut Store<Guest>) -> wasmtime::Error {
     let guest = store.data_mut();
     guest.cause = Some(Cause::Deadline);
-    wasmtime::format_err!("it took more than {} ms of wall time", guest.abilities.limits().event_wall_ms)
+    wasmtime::format_err!("it took more than {} ms of wall time", guest.identity.tenant.limits().event_wall_ms)
 }
 
 /// What happened, out of wasmtime's error and what the host noted on the way.
@@ -163,7 +193,7 @@ fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error)
     let noted = guest.cause.or(guest.memory.refused.then_some(Cause::Memory));
     let host = error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().map(|_| Cause::Host);
     let cause = noted.or(host).unwrap_or(Cause::Trap);
-    let limits = guest.abilities.limits.load_full();
+    let limits = guest.identity.tenant.limits();
     match cause {
         Cause::Memory => {
             message = format!("{message}, after it asked for more than {} bytes", limits.guest_memory_bytes)

@@ -27,24 +27,26 @@ pub(super) async fn carry_over(
     for outdated in transaction(store.data_mut()).outdated_state() {
         store.data_mut().migrating = Some(outdated.key.clone());
         let value = calls.migrate(store, &outdated).await?;
-        let abilities = store.data().abilities.clone();
-        if !transaction(store.data_mut()).migrate_state(&abilities.limits(), (outdated, value.into())) {
-            wasmtime::bail!("a connection's state takes at most {} bytes", abilities.limits().state_bytes);
+        let limits = store.data().identity.tenant.limits().clone();
+        if !transaction(store.data_mut()).migrate_state(&limits, (outdated, value.into())) {
+            wasmtime::bail!("a connection's state takes at most {} bytes", limits.state_bytes);
         }
-        abilities.metrics.state_migrated.inc();
+        store.data().abilities.metrics.state_migrated.inc();
+        generation.note_migrated();
     }
     store.data_mut().migrating = None;
     Ok(())
 }
 
 fn roll_back(guest: &mut Guest, generation: &Generation) -> wasmtime::Result<()> {
-    let abilities = guest.abilities.clone();
-    let rolled_back = transaction(guest).roll_back_state(&abilities.limits()).map_err(|unfit| {
+    let (abilities, limits) = (guest.abilities.clone(), guest.identity.tenant.limits().clone());
+    let rolled_back = transaction(guest).roll_back_state(&limits).map_err(|unfit| {
         guest.migrating = Some(unfit.key);
         wasmtime::format_err!("there is no room any more for what it was before")
     })?;
     if rolled_back > 0 {
         abilities.metrics.state_rolled_back.inc_by(rolled_back);
+        generation.note_rolled_back(rolled_back);
         if generation.tells_of_roll_back() {
             let (plugin, number) = (&*generation.identity.plugin, generation.identity.generation);
             tracing::warn!(

@@ -13,13 +13,13 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Engine;
-use super::fault::Fault;
+use super::fault::{Cause, Fault};
 use super::generation::Generation;
 use super::instance::{Instance, Step};
 use super::plugin::{Plugin, Serving};
 use super::ticker::Activity;
 use crate::event::{Event, Reply};
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, TenantId};
 use crate::transaction::Transaction;
 
 /// One worker's instances of one plugin.
@@ -31,13 +31,18 @@ pub struct Pool {
     // Boxed because a store is large, and moves with every lease.
     #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Instance>>>,
+    /// All of its worker, itself included.
+    shelf: Rc<Shelf>,
 }
+
+/// The pools of one worker, of which those live that a chain has.
+type Shelf = RefCell<Vec<Weak<Pool>>>;
 
 /// One worker's pools. A pool lives as long as a chain has it, and a plugin has one however many chains do.
 pub struct Pools {
     engine: Arc<Engine>,
     activity: Rc<Activity>,
-    pools: RefCell<Vec<Weak<Pool>>>,
+    pools: Rc<Shelf>,
 }
 
 /// The right to call an instance until dropped.
@@ -49,9 +54,9 @@ pub struct Lease<'a> {
 
 impl Pool {
     /// An empty pool.
-    fn new(plugin: Arc<Plugin>, engine: Arc<Engine>, activity: Rc<Activity>) -> Self {
+    fn new(plugin: Arc<Plugin>, (engine, activity): (Arc<Engine>, Rc<Activity>), shelf: Rc<Shelf>) -> Self {
         let turns = Semaphore::new(engine.abilities().limits().instances);
-        Self { plugin, engine, activity, turns, idle: RefCell::default() }
+        Self { plugin, engine, activity, turns, idle: RefCell::default(), shelf }
     }
 
     /// The plugin whose instances these are.
@@ -76,10 +81,19 @@ impl Pool {
         Ok(lease)
     }
 
-    /// Drops the idle instances of generations that serve no more.
+    /// Drops the idle instances of generations that serve no more, and all where the tenant's events wait for room.
     pub fn sweep(&self) {
         let serving = self.plugin.serving();
+        if serving.generation.identity.tenant.is_short() {
+            return self.clear();
+        }
         self.idle.borrow_mut().retain(|instance| self.keep(instance, &serving));
+    }
+
+    fn clear(&self) {
+        let idle = self.idle.take();
+        // Counted out before they go, since others may take their place at once.
+        self.engine.abilities().metrics.instances.dec_by(i64::try_from(idle.len()).unwrap_or_default());
     }
 
     async fn wait(&self) -> SemaphorePermit<'_> {
@@ -106,9 +120,36 @@ impl Pool {
 
     async fn create(&self, generation: &Arc<Generation>) -> Result<Box<Instance>, Box<Fault>> {
         // Boxed, since it is rare and large, and every idle connection would have room for it.
-        let instance = Box::pin(Instance::create(&self.engine, generation)).await?;
+        let instance = Box::pin(self.create_in_room(generation)).await?;
         self.engine.abilities().metrics.instances.inc();
         Ok(instance)
+    }
+
+    /// Creates an instance once its tenant has room for one, and the machine. Idle ones of this worker make room for it.
+    async fn create_in_room(&self, generation: &Arc<Generation>) -> Result<Box<Instance>, Box<Fault>> {
+        let tenant = &generation.identity.tenant;
+        let live = match tenant.try_live().or_else(|| self.make_room(Some(tenant.id())).then(|| tenant.try_live())?) {
+            Some(live) => live,
+            None => {
+                self.engine.abilities().metrics.instance_waits.inc();
+                tenant.live().await
+            }
+        };
+        let created = match Instance::create(&self.engine, generation).await {
+            Err(fault) if fault.cause == Cause::Host && self.make_room(None) => {
+                Instance::create(&self.engine, generation).await
+            }
+            created => created,
+        };
+        created.map(|instance| instance.counted(live))
+    }
+
+    /// Drops all idle instances of this worker, of one tenant or of all; whether there were any.
+    fn make_room(&self, tenant: Option<TenantId>) -> bool {
+        let pools: Vec<_> = self.shelf.borrow().iter().filter_map(Weak::upgrade).collect();
+        let meant = |pool: &&Rc<Self>| tenant.is_none_or(|id| pool.plugin.current().identity.tenant.id() == id);
+        let pools = pools.iter().filter(meant).filter(|pool| !pool.idle.borrow().is_empty());
+        pools.map(|pool| pool.clear()).count() > 0
     }
 
     /// Whether the instance may stay; counts it out where it may not.
@@ -121,7 +162,8 @@ impl Pool {
     }
 
     fn give_back(&self, instance: Box<Instance>) {
-        let reusable = self.engine.reuses() && !instance.is_poisoned();
+        let wanted = !instance.generation().identity.tenant.is_short();
+        let reusable = wanted && self.engine.reuses() && !instance.is_poisoned();
         if reusable {
             self.idle.borrow_mut().push(instance);
         } else {
@@ -132,15 +174,14 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let idle = self.idle.get_mut().len();
-        self.engine.abilities().metrics.instances.dec_by(i64::try_from(idle).unwrap_or_default());
+        self.clear();
     }
 }
 
 impl Pools {
     /// None yet.
     pub fn new(engine: Arc<Engine>, activity: Rc<Activity>) -> Self {
-        Self { engine, activity, pools: RefCell::default() }
+        Self { engine, activity, pools: Rc::default() }
     }
 
     /// The plugin's pool.
@@ -148,7 +189,8 @@ impl Pools {
         if let Some(pool) = self.live().find(|pool| Arc::ptr_eq(&pool.plugin, plugin)) {
             return pool;
         }
-        let pool = Rc::new(Pool::new(plugin.clone(), self.engine.clone(), self.activity.clone()));
+        let of = (self.engine.clone(), self.activity.clone());
+        let pool = Rc::new(Pool::new(plugin.clone(), of, self.pools.clone()));
         self.pools.borrow_mut().push(Rc::downgrade(&pool));
         pool
     }
@@ -168,17 +210,16 @@ impl Lease<'_> {
     /// Tells the instance an event. During a roll-out it is timed and counted.
     pub async fn call(&mut self, mut transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
         let instance = self.instance.as_mut().expect("a lease has an instance");
-        let plugin = &self.pool.plugin;
-        let began = {
-            let serving = plugin.serving();
+        let trial = {
+            let serving = self.pool.plugin.serving();
             if serving.is_settled(instance.generation()) {
                 transaction.promote_state(instance.generation().state_version);
             }
-            serving.rollout.is_some().then(Instant::now)
+            serving.trial(instance.generation()).map(|trial| (trial, Instant::now()))
         };
         let (transaction, reply) = instance.call(transaction, event).await;
-        if let (Some(began), Ok(_)) = (began, &reply) {
-            plugin.note_event(instance.generation(), began.elapsed(), self.pool.engine.abilities().clock.now());
+        if let (Some((trial, began)), Ok(_)) = (trial, &reply) {
+            self.pool.plugin.note_event(&trial, began.elapsed(), self.pool.engine.abilities().clock.now());
         }
         (transaction, reply)
     }

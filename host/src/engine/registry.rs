@@ -5,9 +5,14 @@
 //! Invariant: no lock of the registry is ever taken on the path of a message.
 
 mod change;
+mod rejection;
 mod start;
+mod turns;
 
 pub use change::Change;
+pub use rejection::Rejected;
+use rejection::{BY_COMMAND, check_rejected};
+use turns::Turns;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,8 +46,7 @@ pub struct Registry {
     entries: ArcSwap<Entries>,
     /// Removed ones that connections still have.
     parted: Mutex<Vec<Parted>>,
-    /// Held while a file is compiled: one at a time.
-    loading: Mutex<()>,
+    turns: Turns,
 }
 
 /// Plugins by name.
@@ -62,13 +66,25 @@ struct Parted {
     source: Source,
 }
 
+/// Who asks where `dev` does, which says itself what came of it.
+pub const BUILD: &str = "build";
+
 /// How a reload is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Order {
-    /// Who asks: "file", "command", "configuration".
+    /// Who asks: "file", "command", "configuration", or [`BUILD`].
     pub by: &'static str,
     /// The share of the connections that is to take it first, in percent; none for what the configuration says.
     pub canary: Option<u8>,
+    /// What to do with a file that was rejected before.
+    pub rejected: Rejected,
+}
+
+impl Order {
+    /// With the canary of the configuration, and without what was rejected.
+    pub fn by(by: &'static str) -> Self {
+        Self { by, canary: None, rejected: Rejected::Refuse }
+    }
 }
 
 /// What a reload did.
@@ -81,6 +97,15 @@ pub enum Reload {
         /// The time from reading the file to the swap.
         took: Duration,
         /// The share of the connections that it takes for now, in percent.
+        canary: u8,
+        /// The version of the state that the generation before writes, and that of the new one.
+        states: (u32, u32),
+    },
+    /// The file holds what is rolled out already, which takes another share of the connections from now on.
+    Shared {
+        /// The generation's number.
+        generation: u64,
+        /// Its share, in percent.
         canary: u8,
     },
     /// The file holds what is running already.
@@ -98,8 +123,8 @@ impl Registry {
         let cache = Cache::new(state.join("cache"), &engine.engine, &engine.abilities.metrics);
         let archive = Arc::new(Archive::new(state.join("plugins")));
         let scribe = Arc::new(Scribe::new(archive.clone()));
-        let (entries, parted, loading) = (ArcSwap::default(), Mutex::default(), Mutex::default());
-        let registry = Self { engine, cache, archive, scribe, entries, parted, loading };
+        let (entries, parted, turns) = Default::default();
+        let registry = Self { engine, cache, archive, scribe, entries, parted, turns };
         let mut entries = BTreeMap::new();
         let mut errors = Vec::new();
         for source in sources {
@@ -135,16 +160,28 @@ impl Registry {
         entry.or_else(|| self.parted(name))
     }
 
-    /// Reads a plugin's file again and rolls it out, if it holds something new that works. Slow: not for a worker's thread.
+    /// Reads a plugin's file again and rolls it out, if it holds something new that works. A load of the same plugin that
+    /// runs already is given up for it. Slow: not for a worker's thread.
     pub fn reload(&self, name: &str, order: Order) -> Option<Result<Reload, LoadError>> {
         let (plugin, outcome) = self.try_reload(name, order)?;
         let metrics = &self.engine.abilities.metrics;
+        if matches!(outcome, Err(LoadError::Outdated(..))) {
+            metrics.outdated_loads.inc();
+            return Some(outcome);
+        }
         plugin.note_trouble(outcome.as_ref().err().map(ToString::to_string));
         match &outcome {
-            Ok(Reload::Swapped { generation, took, canary }) => {
+            Ok(Reload::Swapped { generation, took, canary, .. }) => {
                 metrics.reloads.inc();
                 let (took_ms, canary) = (took.as_millis() as u64, *canary);
-                tracing::info!(plugin = name, generation, took_ms, canary, "reloaded");
+                if order.by == BUILD {
+                    tracing::debug!(plugin = name, generation, took_ms, canary, "reloaded");
+                } else {
+                    tracing::info!(plugin = name, generation, took_ms, canary, "reloaded");
+                }
+            }
+            Ok(Reload::Shared { generation, canary }) => {
+                tracing::info!(plugin = name, generation, canary, "the roll-out has another share of the connections");
             }
             Ok(Reload::Unchanged) => tracing::debug!(plugin = name, "the file is what runs already"),
             Err(error) => {
@@ -157,7 +194,8 @@ impl Registry {
 
     /// None where there is no such plugin by the time that its turn comes.
     fn try_reload(&self, name: &str, order: Order) -> Option<(Arc<Plugin>, Result<Reload, LoadError>)> {
-        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.outdate(name);
+        let _turn = self.turns.wait();
         let entry = self.entries.load().get(name).cloned()?;
         let outcome = self.reload_entry(&entry, order);
         self.trim();
@@ -166,32 +204,33 @@ impl Registry {
 
     fn reload_entry(&self, entry: &Entry, order: Order) -> Result<Reload, LoadError> {
         let start = Instant::now();
-        let (source, plugin, abilities) = (&entry.source, &entry.plugin, &self.engine.abilities);
-        let candidate = compile::read(source, abilities.limits().plugin_bytes)?;
-        if plugin.current().hash == candidate.hash {
-            return Ok(Reload::Unchanged);
+        let Entry { source, plugin } = entry;
+        let candidate = self.read(source)?;
+        if plugin.current().key == compile::key(source, &candidate.hash) {
+            return Ok(share(plugin, order.canary));
         }
-        if plugin.has_rejected(&candidate.hash) {
-            return Err(rejected(source));
+        if order.rejected == Rejected::Forgive {
+            self.forgive(entry, &candidate);
         }
-        let next = self.accept(source, &candidate, || plugin.next_number())?;
+        self.scribe.settle();
+        check_rejected(&self.archive, Some(plugin), (source, &candidate))?;
+        let load = || self.make(source, &candidate, plugin.next_number());
+        let next = self.turns.load(&source.name, &candidate, load)?;
         self.archive.keep(&source.name, &candidate, Some(&plugin.serving().tried().hash));
         let (generation, took) = (next.identity.generation, start.elapsed());
+        let states = (plugin.current().state_version, next.state_version);
         let canary = self.roll_out(entry, next, order, took);
-        Ok(Reload::Swapped { generation, took, canary })
+        Ok(Reload::Swapped { generation, took, canary, states })
     }
 
-    /// Makes a generation of a component that was not rejected before.
-    fn accept(
-        &self,
-        source: &Source,
-        candidate: &Candidate,
-        number: impl FnOnce() -> u64,
-    ) -> Result<Generation, LoadError> {
-        if self.archive.is_rejected(&source.name, &candidate.hash) {
-            return Err(rejected(source));
-        }
-        compile::load(&self.engine, Some(&self.cache), (source, candidate), number())
+    /// A plugin's file, if its tenant may have one of this size.
+    fn read(&self, source: &Source) -> Result<Candidate, LoadError> {
+        compile::read(source, self.engine.abilities.tenants.of(source.tenant).limits().plugin_bytes)
+    }
+
+    /// Makes a generation of a component.
+    fn make(&self, source: &Source, candidate: &Candidate, number: u64) -> Result<Generation, LoadError> {
+        compile::load(&self.engine, Some(&self.cache), (source, candidate), number)
     }
 
     /// Keeps the cache within its bound, whatever was compiled.
@@ -208,7 +247,11 @@ impl Registry {
     fn roll_out(&self, Entry { plugin, source }: &Entry, next: Generation, order: Order, took: Duration) -> u8 {
         let abilities = &self.engine.abilities;
         let canary = order.canary.or(source.canary).unwrap_or(100);
-        let rules = Rules { canary, canary_time: source.canary_time, ..Rules::new(&abilities.limits()) };
+        let rules = Rules {
+            canary,
+            canary_time: source.canary_time,
+            ..Rules::new(&abilities.tenants.of(source.tenant).limits())
+        };
         plugin.record(record(&next, &self.engine, order.by, took));
         plugin.roll_out(Arc::new(next), rules, abilities.clock.now());
         canary
@@ -224,8 +267,9 @@ impl Registry {
     /// Goes back to the generation before; gives the one that was rolled back and the one that serves again.
     pub fn roll_back(&self, name: &str) -> Result<(u64, u64), NotPossible> {
         let entry = self.known(name)?;
-        let rejected = entry.plugin.roll_back()?;
-        self.reject(&entry.plugin, &rejected, "by command");
+        let why = BY_COMMAND;
+        let rejected = entry.plugin.roll_back(why)?;
+        self.reject(&entry.plugin, &rejected, why);
         Ok((rejected.identity.generation, entry.plugin.current().identity.generation))
     }
 
@@ -240,22 +284,15 @@ impl Registry {
         NotPossible::Unknown(name.to_owned(), known.join(", "))
     }
 
-    /// Rolls a generation back that is young and of no use, whatever its faults.
-    pub fn withdraw(&self, plugin: &Plugin, generation: &Arc<Generation>, why: &'static str) {
-        let is_young = plugin.serving().rollout.as_ref().is_some_and(|rollout| Arc::ptr_eq(&rollout.new, generation));
-        if is_young && let Ok(rejected) = plugin.roll_back() {
-            self.reject(plugin, &rejected, why);
-        }
-    }
-
     /// Whether an event of this connection that faulted can be run again, on a generation that is not among those that it
     /// has faulted on.
     pub fn fall_back(&self, fault: &Fault, connection: ConnectionId, avoided: &[u64]) -> bool {
         let Some(Entry { plugin, .. }) = self.find(&fault.plugin).filter(|_| fault.cause != Cause::Host) else {
             return false;
         };
-        if let Some(rejected) = plugin.faulted(fault.generation) {
-            self.reject(&plugin, &rejected, "it faulted at once, or too often");
+        let why = "it faulted at once, or too often";
+        if let Some(rejected) = plugin.faulted(fault.generation, why) {
+            self.reject(&plugin, &rejected, why);
         }
         let again = plugin.has_other(connection, avoided);
         if again {
@@ -264,21 +301,26 @@ impl Registry {
         again
     }
 
+    /// Notes that a value did not fit a generation and was removed.
+    pub fn note_reset(&self, fault: &Fault) {
+        if let Some(entry) = self.find(&fault.plugin) {
+            entry.plugin.note_reset(fault.generation);
+        }
+    }
+
     /// Whether connections go on with an empty state where theirs does not fit the plugin.
     pub fn resets_state(&self, plugin: &str) -> bool {
         self.find(plugin).is_some_and(|entry| entry.source.on_state_mismatch == MismatchPolicy::Reset)
     }
+}
 
-    fn reject(&self, plugin: &Plugin, rejected: &Generation, why: &'static str) {
-        self.engine.abilities.metrics.rollbacks.inc();
-        let (name, generation) = (plugin.name(), rejected.identity.generation);
-        tracing::error!(plugin = %name, generation, "rolled back, {why}: the one before serves again");
-        // The same content with another `config` or other `files` is what serves again, and so is not to blame.
-        if plugin.current().hash == rejected.hash {
-            return;
-        }
-        plugin.tell_archive(rejected, Archive::reject);
-    }
+/// Gives what is rolled out already the share that is asked for, so that whoever wants a canary has one also where the
+/// watcher was faster.
+fn share(plugin: &Plugin, canary: Option<u8>) -> Reload {
+    let serving = plugin.serving();
+    let (Some(canary), Some(rollout)) = (canary, &serving.rollout) else { return Reload::Unchanged };
+    rollout.set_share(canary);
+    Reload::Shared { generation: rollout.new.identity.generation, canary }
 }
 
 /// What a generation is remembered by.
@@ -292,8 +334,4 @@ fn record(generation: &Generation, engine: &Engine, by: &'static str, took: Dura
         faults: 0,
         fate: String::new(),
     }
-}
-
-fn rejected(source: &Source) -> LoadError {
-    LoadError::Rejected(source.name.clone(), source.path.display().to_string())
 }

@@ -13,8 +13,8 @@ use super::archive::Archive;
 /// Notes that wait; whoever has one more waits with it. There are a few for each roll-out.
 const WAITING: usize = 256;
 
-/// What is to be noted of a component: its plugin and its hash.
-type Note = (fn(&Archive, &str, &str), Arc<str>, String);
+/// Writes something down.
+type Note = Box<dyn FnOnce(&Archive) + Send>;
 
 /// Takes notes.
 pub struct Scribe {
@@ -35,13 +35,21 @@ impl Scribe {
     }
 
     /// Has this written down soon.
-    pub fn note(&self, note: fn(&Archive, &str, &str), plugin: &Arc<str>, hash: &str) {
-        let _ = self.notes.send((note, plugin.clone(), hash.to_owned()));
+    pub fn note(&self, note: impl FnOnce(&Archive) + Send + 'static) {
+        let _ = self.notes.send(Box::new(note));
+    }
+
+    /// Waits until all is written down that was noted so far, so that nothing of it overtakes what the caller writes himself.
+    pub fn settle(&self) {
+        let (settled, waiting) = sync_channel::<()>(0);
+        self.note(move |_| drop(settled));
+        // Nothing is ever sent: the end of the other side is the answer.
+        let _ = waiting.recv();
     }
 }
 
 fn write(archive: &Archive, notes: &Receiver<Note>) {
-    for (note, plugin, hash) in notes {
-        note(archive, &plugin, &hash);
+    for note in notes {
+        note(archive);
     }
 }

@@ -1,5 +1,6 @@
 //! A shelf: a folder of files that are whole or not there, for this user only, and for more than one server at once.
 //!
+//! A file's name may have one `/` in it, as that of a tenant's plugin has: such files lie in a folder below.
 //! The cache and the archive lie on shelves. A file is written under another name, and gets its own once it is on the disk;
 //! while it is written it is locked, and the kernel takes the lock from a server that was killed.
 //! Invariant: under a name lies all that was put there or nothing, and nothing that somebody still writes is swept away.
@@ -11,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The extension of a file that is being written.
 const UNFINISHED: &str = "unfinished";
-/// The file that is locked by whoever changes several files at once.
-const LOCK: &str = "lock";
+/// The file that is locked by whoever changes several files at once. No tenant's name, and so no folder's, has a dot.
+const LOCK: &str = ".lock";
 
 /// A folder.
 pub struct Shelf {
@@ -44,13 +45,19 @@ impl Shelf {
 
     /// The finished files.
     pub fn files(&self) -> Vec<PathBuf> {
-        let is_finished = |path: &PathBuf| !is_unfinished(path) && path.file_name().is_some_and(|name| name != LOCK);
+        let is_finished = |path: &PathBuf| !is_unfinished(path) && *path != self.path(LOCK);
         self.all().filter(is_finished).collect()
+    }
+
+    /// The names of the finished files.
+    pub fn names(&self) -> Vec<String> {
+        let name = |path: PathBuf| Some(path.strip_prefix(&self.folder).ok()?.to_str()?.to_owned());
+        self.files().into_iter().filter_map(name).collect()
     }
 
     /// Writes a file whole or not at all, also where the machine stops meanwhile. Its content comes in parts.
     pub fn put(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
-        self.make()?;
+        make(self.path(name).parent().unwrap_or(&self.folder))?;
         match self.try_put(name, parts) {
             // A server that starts may sweep it away in the moment before it is locked.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.try_put(name, parts),
@@ -61,7 +68,7 @@ impl Shelf {
     /// Waits until nobody else changes several files at once. Where the folder cannot be written, nobody can.
     pub fn hold(&self) -> Held {
         let open = || {
-            self.make()?;
+            make(&self.folder)?;
             let file = File::options().create(true).append(true).open(self.path(LOCK))?;
             file.lock().map(|()| file)
         };
@@ -80,13 +87,10 @@ impl Shelf {
         written
     }
 
-    fn make(&self) -> io::Result<()> {
-        use std::os::unix::fs::DirBuilderExt;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)
-    }
-
     fn all(&self) -> impl Iterator<Item = PathBuf> {
-        fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path())
+        let (folders, files): (Vec<_>, Vec<_>) = entries(&self.folder).partition(|(_, is_folder)| *is_folder);
+        let below = folders.into_iter().flat_map(|(folder, _)| entries(&folder).collect::<Vec<_>>());
+        files.into_iter().chain(below.filter(|(_, is_folder)| !is_folder)).map(|(path, _)| path)
     }
 
     /// Removes what is half written and nobody writes any more. What stays behind wastes space and nothing else.
@@ -98,6 +102,17 @@ impl Shelf {
             }
         }
     }
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// What is in a folder, and whether it is one itself.
+fn entries(folder: &Path) -> impl Iterator<Item = (PathBuf, bool)> + use<> {
+    let found = fs::read_dir(folder).into_iter().flatten().flatten();
+    found.map(|entry| (entry.path(), entry.file_type().is_ok_and(|kind| kind.is_dir())))
 }
 
 fn is_unfinished(path: &Path) -> bool {
@@ -146,6 +161,20 @@ mod tests {
         assert_eq!(next.files(), [shelf.path("one")], "neither is taken");
         drop(writing);
         assert!(Shelf::new(shelf.folder.clone()).all().eq([shelf.path("one")]));
+    }
+
+    #[test]
+    fn a_folder_below_is_swept_too_and_its_files_are_named_with_it() {
+        let (_folder, shelf) = shelf();
+        shelf.put("lock/one", &[b"whole"]).expect("it can be written");
+        shelf.put("one", &[b"whole"]).expect("it can be written");
+        drop(shelf.hold());
+        let left = shelf.path("lock/two.9-0.unfinished");
+        fs::write(&left, "hal").expect("it can be written");
+        let mut names = Shelf::new(shelf.folder.clone()).names();
+        names.sort();
+        assert_eq!(names, ["lock/one", "one"]);
+        assert!(!left.exists());
     }
 
     #[test]

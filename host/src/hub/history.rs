@@ -6,10 +6,10 @@
 //! Invariants: kept messages have offsets without a gap, the last being that of the room's newest message; an entry does
 //! not change once it is linked; what the entries that live take is in `used`, those that only a cursor holds included.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
@@ -18,10 +18,9 @@ use super::room::RoomKey;
 use crate::clock::Clock;
 use crate::config::{Keep, RoomConfig};
 use crate::event::{Place, Replay};
-use crate::id::TenantId;
-use crate::limits::Limits;
 use crate::message::Message;
 use crate::metrics::Metrics;
+use crate::tenants::{Tenant, Tenants};
 
 /// What a kept message costs beside its payload, so that a flood of empty ones is bounded too.
 pub const ENTRY_COST: usize = 128;
@@ -38,8 +37,7 @@ pub struct Memory {
     /// The epoch of the next room. Begins at the wall clock's microseconds, so that those of an earlier start of the
     /// server lie below it; 2^53 is reached in the year 2255.
     epochs: AtomicU64,
-    bound: AtomicUsize,
-    used: Mutex<HashMap<TenantId, Arc<AtomicUsize>>>,
+    tenants: Arc<Tenants>,
     dropped: Counter,
 }
 
@@ -53,7 +51,7 @@ pub struct History {
     bytes: usize,
     /// Payloads since the beginning, so that those of any part are one subtraction.
     total: u64,
-    used: Arc<AtomicUsize>,
+    tenant: Arc<Tenant>,
 }
 
 /// A kept message. Its payload came out of a guest and is an allocation of its own, so it holds nothing else in memory.
@@ -106,27 +104,31 @@ pub struct Page {
 
 impl Memory {
     /// What the configuration says of rooms.
-    pub fn new(rooms: &[RoomConfig], clock: &Clock, limits: &Limits, metrics: &Metrics) -> Arc<Self> {
+    pub fn new(rooms: &[RoomConfig], clock: &Clock, tenants: &Arc<Tenants>, metrics: &Metrics) -> Arc<Self> {
         let epochs = u64::try_from(clock.wall().as_micros()).unwrap_or_default();
         Arc::new(Self {
             rooms: ArcSwap::from_pointee(rooms.to_vec()),
             clock: clock.clone(),
             epochs: AtomicU64::new(epochs),
-            bound: AtomicUsize::new(limits.history_bytes),
-            used: Mutex::default(),
+            tenants: tenants.clone(),
             dropped: metrics.history_dropped.clone(),
         })
     }
 
-    /// Has rooms that begin from now on keep what this says. The bound of a tenant applies to all at their next message.
-    pub fn change(&self, rooms: &[RoomConfig], limits: &Limits) {
-        self.bound.store(limits.history_bytes, Ordering::Relaxed);
+    /// Has rooms that begin from now on keep what this says.
+    pub fn change(&self, rooms: &[RoomConfig]) {
         self.rooms.store(Arc::new(rooms.to_vec()));
     }
 
     /// Whether a room of this name that begins now keeps messages.
-    pub fn keeps(&self, name: &str) -> bool {
-        self.rooms.load().iter().any(|room| room.pattern.matches(name))
+    pub fn keeps(&self, key: &RoomKey) -> bool {
+        self.keep(key).is_some()
+    }
+
+    fn keep(&self, key: &RoomKey) -> Option<Keep> {
+        let rooms = self.rooms.load();
+        let mut own = rooms.iter().filter(|room| room.tenant == key.tenant);
+        own.find(|room| room.pattern.matches(&key.name)).map(|room| room.keep)
     }
 
     /// Names the life of a room that begins.
@@ -136,9 +138,8 @@ impl Memory {
 
     /// The memory of a room that begins; none where it keeps nothing.
     pub fn begin(self: &Arc<Self>, key: &RoomKey, epoch: u64) -> Option<History> {
-        let keep = self.rooms.load().iter().find(|room| room.pattern.matches(&key.name))?.keep;
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).entry(key.tenant).or_default().clone();
-        Some(History { memory: self.clone(), keep, epoch, window: VecDeque::new(), bytes: 0, total: 0, used })
+        let (keep, tenant) = (self.keep(key)?, self.tenants.of(key.tenant));
+        Some(History { memory: self.clone(), keep, epoch, window: VecDeque::new(), bytes: 0, total: 0, tenant })
     }
 
     fn now(&self) -> u64 {
@@ -159,7 +160,7 @@ impl History {
         }
         self.bytes += cost;
         self.total += message.len() as u64;
-        let (at, message, used) = (self.memory.now(), message.clone(), self.used.clone());
+        let (at, message, used) = (self.memory.now(), message.clone(), self.tenant.kept.clone());
         let entry = Arc::new(Entry { offset, at, message, total: self.total, used, next: OnceLock::new() });
         if let Some(newest) = self.window.back() {
             let linked = newest.next.set(entry.clone());
@@ -173,9 +174,9 @@ impl History {
         if self.window.len() >= self.keep.messages || self.bytes + cost > self.keep.bytes {
             return false;
         }
-        let bound = self.memory.bound.load(Ordering::Relaxed);
+        let bound = self.tenant.limits().history_bytes;
         let add = |used: usize| used.checked_add(cost).filter(|sum| *sum <= bound);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+        self.tenant.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
     /// Lets go of what is older than the time to live. Gives whether anything is left.
@@ -292,6 +293,8 @@ mod tests {
 
     use super::*;
     use crate::config::RoomPattern;
+    use crate::id::TenantId;
+    use crate::limits::Limits;
 
     const ROOM: &str = "room";
 
@@ -306,9 +309,9 @@ mod tests {
         fn new(messages: usize, bytes: usize, bound: usize) -> Self {
             let (clock, metrics) = (Clock::manual(), Metrics::default());
             let keep = Keep { messages, bytes, time: Duration::from_secs(60) };
-            let rooms = [RoomConfig { pattern: RoomPattern::Name(ROOM.into()), keep }];
+            let rooms = [RoomConfig { tenant: TenantId::UNNAMED, pattern: RoomPattern::Name(ROOM.into()), keep }];
             let limits = Limits { history_bytes: bound, ..Limits::default() };
-            let memory = Memory::new(&rooms, &clock, &limits, &metrics);
+            let memory = Memory::new(&rooms, &clock, &Tenants::new(&limits), &metrics);
             let key = RoomKey { tenant: TenantId::UNNAMED, name: ROOM.into() };
             Self { history: memory.begin(&key, 7).expect("it keeps"), clock, metrics, newest: 0 }
         }
@@ -333,7 +336,7 @@ mod tests {
         }
 
         fn used(&self) -> usize {
-            self.history.used.load(Ordering::Relaxed)
+            self.history.tenant.kept.load(Ordering::Relaxed)
         }
     }
 

@@ -29,6 +29,16 @@ pub enum Mail {
     Control(ConnectionId, TenantId, Control),
 }
 
+impl Mail {
+    /// Whose it is.
+    pub fn tenant(&self) -> TenantId {
+        match self {
+            Self::Publish(publication) => publication.room.tenant,
+            Self::Send(_, tenant, _) | Self::Close(_, tenant, _) | Self::Control(_, tenant, _) => *tenant,
+        }
+    }
+}
+
 /// A message on its way to the members of a room, shared by all workers.
 #[derive(Debug)]
 pub struct Publication {

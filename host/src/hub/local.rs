@@ -70,15 +70,29 @@ impl LocalHub {
         self.connections.borrow_mut().remove(&id);
     }
 
+    /// Forgets a connection whose task panicked, wherever it is a member. Looks through all rooms, since nobody knows any more
+    /// which it was in.
+    pub fn disown(&self, mailbox: &Mailbox) {
+        mailbox.shut();
+        let is_member = |members: &Members| members.contains_key(&mailbox.id());
+        let rooms: Vec<_> = {
+            let rooms = self.rooms.borrow();
+            rooms.iter().filter(|(_, members)| is_member(members)).map(|(key, _)| key.name.clone()).collect()
+        };
+        rooms.iter().for_each(|room| self.leave(mailbox, room));
+        self.remove(mailbox.id());
+    }
+
     /// The mailboxes of all connections, for a drain.
     pub fn mailboxes(&self) -> Vec<Rc<Mailbox>> {
         self.connections.borrow().values().cloned().collect()
     }
 
-    /// Closes the connections that came through routes of which this is said, as the members of the routes' rooms.
-    pub fn close_routes(&self, is_over: impl Fn(&str) -> bool, frame: &CloseFrame) {
+    /// Closes the connections that came through routes of which this says how, as the members of the routes' rooms.
+    pub fn close_routes(&self, ends: impl Fn(TenantId, &str) -> Option<CloseFrame>) {
         for (key, members) in self.rooms.borrow().iter() {
-            if key.name.strip_prefix("@route/").is_some_and(&is_over) {
+            let frame = key.name.strip_prefix("@route/").and_then(|route| ends(key.tenant, route));
+            if let Some(frame) = frame {
                 members.values().for_each(|member| member.mailbox.close(frame.clone()));
             }
         }
@@ -115,13 +129,13 @@ impl LocalHub {
         }
     }
 
-    /// Delivers mail as it comes, for as long as the server runs.
-    pub async fn serve(&self) {
+    /// Delivers mail as it comes, for as long as the server runs. `meter` carries out what is done for a tenant.
+    pub async fn serve(&self, meter: impl Fn(TenantId, &mut dyn FnMut())) {
         loop {
             for _ in 0..MAILS_PER_TURN {
                 let next = poll_fn(|cx| self.poll_inbox(cx)).await;
                 let Some(mail) = next else { return };
-                self.deliver(mail);
+                meter(mail.tenant(), &mut || self.deliver(&mail));
             }
             tokio::task::yield_now().await;
         }
@@ -133,7 +147,7 @@ impl LocalHub {
         for _ in 0..waiting {
             let next = self.inbox.borrow_mut().ready();
             let Some(mail) = next else { return };
-            self.deliver(mail);
+            self.deliver(&mail);
         }
     }
 
@@ -141,14 +155,14 @@ impl LocalHub {
         self.inbox.borrow_mut().poll_next(cx)
     }
 
-    fn deliver(&self, mail: Mail) {
+    fn deliver(&self, mail: &Mail) {
         match mail {
-            Mail::Publish(publication) => self.fan_out(&publication),
-            Mail::Send(to, tenant, message) => self.offer(to, tenant, Outgoing::message(message)),
-            Mail::Control(to, tenant, frame) => self.offer(to, tenant, Outgoing::Control(frame)),
+            Mail::Publish(publication) => self.fan_out(publication),
+            Mail::Send(to, tenant, message) => self.offer(*to, *tenant, Outgoing::message(message.clone())),
+            Mail::Control(to, tenant, frame) => self.offer(*to, *tenant, Outgoing::Control(frame.clone())),
             Mail::Close(to, tenant, frame) => {
-                if let Some(mailbox) = self.find(to, tenant) {
-                    mailbox.close(frame);
+                if let Some(mailbox) = self.find(*to, *tenant) {
+                    mailbox.close(frame.clone());
                 }
             }
         }
@@ -186,5 +200,39 @@ impl LocalHub {
                 self.metrics.dropped_newest.inc_by(newest);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::Memory;
+    use super::super::mailbox::Bounds;
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::SlowPolicy;
+    use crate::limits::Limits;
+    use crate::tenants::Tenants;
+
+    #[test]
+    fn nothing_is_left_of_a_connection_that_is_disowned() {
+        let (limits, metrics) = (Limits::default(), Arc::new(Metrics::default()));
+        let memory = Memory::new(&[], &Clock::manual(), &Tenants::new(&limits), &metrics);
+        let (hub, mut inboxes) = Hub::new(1, &limits, &metrics, memory);
+        let local = LocalHub::new(hub, 0, metrics, inboxes.remove(0));
+        let bounds = Bounds { bytes: 100, messages: 10, slow: SlowPolicy::Close };
+        let mailbox = |raw| Mailbox::new(ConnectionId::from_guest(raw), TenantId::UNNAMED, bounds);
+        let (ann, bob) = (mailbox(1), mailbox(2));
+        for member in [&ann, &bob] {
+            local.add(member);
+            for room in ["@all", "lobby"] {
+                local.join(member, &room.into(), Replay::Nothing);
+            }
+        }
+        local.disown(&ann);
+        assert!(local.find(ann.id(), TenantId::UNNAMED).is_none() && ann.is_closing());
+        for room in ["@all", "lobby"] {
+            assert_eq!(local.hub().members(TenantId::UNNAMED, room, 10), [bob.id()], "{room}");
+        }
+        assert!(local.find(bob.id(), TenantId::UNNAMED).is_some() && !bob.is_closing());
     }
 }

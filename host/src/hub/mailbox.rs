@@ -318,6 +318,7 @@ mod tests {
     use crate::event::Replay;
     use crate::limits::Limits;
     use crate::metrics::Metrics;
+    use crate::tenants::Tenants;
 
     fn mailbox() -> Rc<Mailbox> {
         with(Bounds { bytes: 100, messages: 4, slow: SlowPolicy::Close })
@@ -348,8 +349,8 @@ mod tests {
     /// Seven messages of 10 bytes that a room keeps, as the cursor of one that joins it.
     fn kept() -> Cursor {
         let keep = Keep { messages: 10, bytes: 10_000, time: std::time::Duration::from_secs(1) };
-        let rooms = [RoomConfig { pattern: RoomPattern::Name("room".into()), keep }];
-        let memory = Memory::new(&rooms, &Clock::manual(), &Limits::default(), &Metrics::default());
+        let rooms = [RoomConfig { tenant: TenantId::UNNAMED, pattern: RoomPattern::Name("room".into()), keep }];
+        let memory = Memory::new(&rooms, &Clock::manual(), &Tenants::new(&Limits::default()), &Metrics::default());
         let key = RoomKey { tenant: TenantId::UNNAMED, name: "room".into() };
         let mut history = memory.begin(&key, 7).expect("it keeps");
         (1..=7).for_each(|offset| history.push(offset, &Message::text("x".repeat(10))));

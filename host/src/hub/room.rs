@@ -102,7 +102,7 @@ impl Rooms {
 
     /// Whether a message to the room reaches anyone, or would be kept.
     pub fn takes(&self, key: &RoomKey) -> bool {
-        self.read().contains_key(key) || self.memory.keeps(&key.name)
+        self.read().contains_key(key) || self.memory.keeps(key)
     }
 
     /// Sends a message to the members and keeps it, as far as the room does either. Permits are by worker; those that
@@ -111,7 +111,7 @@ impl Rooms {
         if let Some(room) = self.read().get(key) {
             return room.publish(key, message, permits);
         }
-        if self.memory.keeps(&key.name) {
+        if self.memory.keeps(key) {
             self.make(key, |room| room.publish(key, message, permits));
         }
     }
@@ -260,6 +260,7 @@ mod tests {
     use crate::config::{Keep, RoomConfig, RoomPattern};
     use crate::limits::Limits;
     use crate::metrics::Metrics;
+    use crate::tenants::Tenants;
 
     fn key(name: &str) -> RoomKey {
         RoomKey { tenant: TenantId::UNNAMED, name: name.into() }
@@ -268,8 +269,8 @@ mod tests {
     /// Rooms of two workers, of which those that begin with `kept/` keep messages for a second.
     fn rooms(clock: &Clock) -> Rooms {
         let keep = Keep { messages: 10, bytes: 10_000, time: Duration::from_secs(1) };
-        let kept = RoomConfig { pattern: RoomPattern::Prefix("kept/".into()), keep };
-        Rooms::new(2, Memory::new(&[kept], clock, &Limits::default(), &Metrics::default()))
+        let kept = RoomConfig { tenant: TenantId::UNNAMED, pattern: RoomPattern::Prefix("kept/".into()), keep };
+        Rooms::new(2, Memory::new(&[kept], clock, &Tenants::new(&Limits::default()), &Metrics::default()))
     }
 
     fn join(rooms: &Rooms, name: &str, raw: u64) -> Joining {

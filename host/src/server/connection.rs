@@ -5,6 +5,8 @@
 //! Invariants: disconnect is told exactly once, with the frame that ended the connection, after its rooms were left;
 //! from the commit of a close on no message is delivered.
 
+mod ending;
+
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::hub::commit::{Commit, Joins, Spot};
 use crate::hub::mailbox::{Mailbox, Outgoing};
 use crate::message::{CloseFrame, Control, Message, close};
 use crate::store::Lost;
+use crate::tenants::Tenant;
 
 /// An accepted connection.
 pub struct Connection {
@@ -57,7 +60,7 @@ impl Connection {
         let metrics = worker.metrics();
         metrics.accepted.inc();
         metrics.connections.inc();
-        let deadlines = Deadlines::new(&worker.limits(), chain.route().idle);
+        let deadlines = Deadlines::new(&chain.route().tenant.limits(), chain.route().idle);
         let (joins, alarm, controls) = Default::default();
         let connection = Self { worker, chain, mailbox, kept, passed, joins, deadlines, alarm, controls };
         for room in connection.implicit_rooms() {
@@ -69,9 +72,14 @@ impl Connection {
 
     /// For a handshake that was let in under an earlier plan; later plans look at all open connections.
     fn close_if_removed(&self) {
-        if self.worker.plan().plan.closes(&self.chain.route().names.route) {
-            self.mailbox.close(close::ROUTE_REMOVED);
+        if let Some(frame) = self.worker.plan().plan.closes(self.tenant(), &self.chain.route().names.route) {
+            self.mailbox.close(frame);
         }
+    }
+
+    /// Whose connection it is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.chain.route().tenant
     }
 
     /// Carries out what an event asked for. Closes the connection, as after a fault, where its writes were lost.
@@ -104,6 +112,9 @@ impl Connection {
                 Box::pin(self.joined(socket, position, joined)).await;
             }
             self.arm(socket);
+            if self.worker.shares.is_over() {
+                socket.pause();
+            }
             let happened = match socket.next(&self.mailbox, &self.chain).await {
                 Happening::Message(message) => self.message(socket, message).await,
                 Happening::Outgoing(item) => Box::pin(self.outgoing(socket, item)).await,
@@ -166,7 +177,7 @@ impl Connection {
         if self.controls.0 != second {
             self.controls = (second, 0);
         }
-        if self.controls.1 >= self.worker.limits().control_events {
+        if self.controls.1 >= self.tenant().limits().control_events {
             self.worker.metrics().control_dropped.inc();
             return None;
         }
@@ -257,6 +268,10 @@ impl Connection {
         socket: &mut Socket,
         run: impl AsyncFnOnce(&Chain, Subject, Kept) -> Ended<T>,
     ) -> Option<T> {
+        if self.chain.is_stopped() {
+            self.mailbox.close(close::STOPPED);
+            return None;
+        }
         let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
         let kept = std::mem::take(&mut self.kept);
         let event = pin!(async {
@@ -318,44 +333,6 @@ impl Connection {
     async fn pause(&self) -> Option<End> {
         tokio::task::yield_now().await;
         None
-    }
-
-    /// Does what is left on the wire, within the time for it, and says which frame ended the connection.
-    async fn part(&self, socket: Socket, end: End, waiting: Option<CloseFrame>) -> CloseFrame {
-        let (parting, frame) = match end {
-            End::Close(frame) => (self.timed(socket.close(&frame)).await, frame),
-            End::Echo(frame) => (self.timed(socket.echo_close()).await, frame),
-            End::Gone(frame) => (true, waiting.unwrap_or(frame)),
-            End::Silent => (self.timed(socket.close(&close::NO_PONG)).await, close::LOST),
-        };
-        if !parting {
-            self.worker.metrics().close_timeouts.inc();
-        }
-        frame
-    }
-
-    async fn timed(&self, parting: impl Future<Output = ()>) -> bool {
-        tokio::select! {
-            biased;
-            () = parting => true,
-            () = self.worker.clock().sleep(self.worker.limits().close()) => false,
-        }
-    }
-
-    /// Leaves the rooms, then tells the guests.
-    async fn finish(mut self, frame: &CloseFrame) {
-        self.set_alarm(None);
-        let joined = std::mem::take(&mut self.kept.rooms);
-        for room in self.implicit_rooms().iter().chain(&joined) {
-            self.worker.local.leave(&self.mailbox, room);
-        }
-        self.worker.local.remove(self.mailbox.id());
-        let kept = std::mem::take(&mut self.kept);
-        let ended = self.chain.clone().disconnect(self.subject(), kept, frame, self.passed).await;
-        self.kept = ended.kept;
-        // Nobody is left to hear that it failed.
-        let _ = self.commit(ended.effects).await;
-        self.worker.metrics().connections.dec();
     }
 
     fn subject(&self) -> Subject {

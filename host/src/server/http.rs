@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use http::header::HOST;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,6 +21,7 @@ use super::head::asks_for_websocket;
 use super::refusal::{Body, Refusal};
 use super::worker::{Load, Worker};
 use super::{files, peer, upgrade};
+use crate::id::TenantId;
 use crate::path;
 
 /// The most bytes of a head; hyper accepts no smaller bound.
@@ -76,15 +78,23 @@ async fn route(
     let layout = worker.plan();
     let plan = &layout.plan;
     let path = path::normalize(request.uri().path()).ok_or(Refusal::BadPath)?;
+    let owner = plan.routes.owner(host(&request));
     if !asks_for_websocket(request.headers()) {
-        let file = files::serve(&plan.statics, request.method(), &path).await;
-        return match (file, plan.routes.find(&path)) {
+        // Files are the server's own, not those of a tenant with a host of its own.
+        let statics = if owner == TenantId::UNNAMED { plan.statics.as_slice() } else { &[] };
+        let file = files::serve(statics, request.method(), &path).await;
+        return match (file, plan.routes.find(owner, &path)) {
             (Err(_), Some(_)) => Err(Refusal::NotAnUpgrade),
             (file, _) => file,
         };
     }
-    let (route, params) = plan.routes.find(&path).ok_or(Refusal::NotFound)?;
+    let (route, params) = plan.routes.find(owner, &path).ok_or(Refusal::NotFound)?;
     let peer = peer::of_request(&plan.proxies, peer, request.headers()).to_string();
     let target = upgrade::Target { chain: layout.chain(route), path: &path, params, peer };
     upgrade::open(worker, request, target, load.clone()).await
+}
+
+/// The host that the client means; a request without one, or with several, is refused where it is checked.
+fn host(request: &Request<Incoming>) -> &str {
+    request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
 }

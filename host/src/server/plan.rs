@@ -4,6 +4,7 @@
 //! under it ends under it. Each worker lays it out for itself, since chains and their pools stay on one thread.
 //! Invariant: every plugin that a route names is in the plan.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,7 +13,10 @@ use crate::config::{Config, ProxiesConfig, RemovedRoutes, StaticConfig};
 use crate::engine::plugin::Plugin;
 use crate::engine::pool::Pool;
 use crate::engine::registry::{Plugins, Registry};
+use crate::id::TenantId;
+use crate::message::{CloseFrame, close};
 use crate::routes::{Route, Routes};
+use crate::tenants::{Tenant, Tenants};
 
 /// What all workers do under one configuration.
 pub struct Plan {
@@ -24,15 +28,19 @@ pub struct Plan {
     pub proxies: ProxiesConfig,
     /// By name.
     pub plugins: Plugins,
+    /// Those that the configuration has.
+    tenants: HashSet<TenantId>,
     /// What becomes of connections of routes that are not in this plan.
     removed_routes: RemovedRoutes,
 }
 
 impl Plan {
     /// The plan of a configuration with these plugins, in succession to another one.
-    pub fn new(config: &Config, plugins: Plugins, before: Option<&Self>) -> Result<Self, String> {
+    pub fn new(config: &Config, (known, plugins): (&Tenants, Plugins), before: Option<&Self>) -> Result<Self, String> {
+        let tenants = (known, config.tenants.as_slice());
         Ok(Self {
-            routes: Routes::new(&config.routes, before.map(|before| &before.routes))?,
+            routes: Routes::new(&config.routes, tenants, before.map(|before| &before.routes))?,
+            tenants: config.tenants.iter().map(|tenant| tenant.id).chain([TenantId::UNNAMED]).collect(),
             statics: config.statics.clone(),
             proxies: config.proxies.clone(),
             plugins,
@@ -40,9 +48,19 @@ impl Plan {
         })
     }
 
-    /// Whether connections that came through the route of this name are to be closed.
-    pub fn closes(&self, route: &str) -> bool {
-        self.removed_routes == RemovedRoutes::Close && !self.routes.has(route)
+    /// Whether there are others than the unnamed tenant.
+    pub fn has_tenants(&self) -> bool {
+        self.tenants.len() > 1
+    }
+
+    /// How connections that came through a route are to be closed, if they are.
+    pub fn closes(&self, tenant: &Tenant, route: &str) -> Option<CloseFrame> {
+        let is_removed = || self.removed_routes == RemovedRoutes::Close && !self.routes.has(tenant.id(), route);
+        match () {
+            () if tenant.is_suspended() => Some(close::SUSPENDED),
+            () if !self.tenants.contains(&tenant.id()) || is_removed() => Some(close::ROUTE_REMOVED),
+            () => None,
+        }
     }
 }
 

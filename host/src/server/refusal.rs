@@ -36,6 +36,10 @@ pub enum Refusal {
     ForeignOrigin,
     /// The route has as many connections as it may; the status is configured.
     Full(StatusCode),
+    /// The operator has suspended the tenant.
+    Suspended,
+    /// A plugin gets no events after too many faults.
+    Stopped,
     /// A guest faulted.
     Fault,
     /// The server takes no more connections.
@@ -51,7 +55,7 @@ impl Refusal {
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::Full(status) => status,
             Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining | Self::Suspended | Self::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadPath | Self::BadHost | Self::BadKey | Self::BadSubprotocol | Self::HasBody => {
                 StatusCode::BAD_REQUEST
             }
@@ -71,6 +75,7 @@ impl Refusal {
             Self::WrongMethod => "only GET and HEAD are allowed\n",
             Self::ForeignOrigin => "this Origin is not allowed\n",
             Self::Full(_) => "there is no room for one more connection\n",
+            Self::Suspended | Self::Stopped => "not available at present\n",
             Self::Fault => "internal error\n",
             Self::Draining => "the server is stopping\n",
         }
@@ -85,7 +90,10 @@ impl Refusal {
         match self {
             Self::NotAnUpgrade => UPGRADES,
             Self::WrongVersion => VERSION,
-            Self::Draining | Self::Full(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => LATER,
+            Self::Draining
+            | Self::Suspended
+            | Self::Stopped
+            | Self::Full(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => LATER,
             Self::WrongMethod => ALLOW,
             _ => &[],
         }

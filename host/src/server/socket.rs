@@ -28,6 +28,7 @@ use crate::engine::Abilities;
 use crate::event::Interface;
 use crate::hub::mailbox::{Mailbox, Outgoing};
 use crate::id::ConnectionId;
+use crate::limits::Limits;
 use crate::message::{CloseFrame, Control, Kind, Message, close};
 
 /// Allocated for each connection at once, so it is what an idle one costs.
@@ -91,8 +92,8 @@ pub struct Socket {
 
 impl Socket {
     /// Takes over a socket after its handshake, with what was read beyond it.
-    pub async fn new(stream: TcpStream, read_already: Bytes, abilities: &Abilities) -> Self {
-        let (limits, clock) = (abilities.limits.load_full(), abilities.clock.clone());
+    pub async fn new((stream, read_already): (TcpStream, Bytes), limits: &Limits, abilities: &Abilities) -> Self {
+        let clock = abilities.clock.clone();
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
@@ -122,6 +123,11 @@ impl Socket {
     /// The peer's last signs of life.
     pub fn signs(&self) -> Signs {
         self.signs
+    }
+
+    /// Has the next thing to happen be a pause.
+    pub fn pause(&mut self) {
+        self.since_flush = MESSAGES_PER_FLUSH;
     }
 
     /// Waits for the next thing to happen, writing meanwhile. The chain says what its guests have to see of it.

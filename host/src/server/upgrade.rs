@@ -4,6 +4,7 @@
 //! effects are committed and then the 101 is written; refused, nothing happened but what on-disconnect asks for.
 //! Invariant: once a guest was asked, the handshake goes on to its end even if the client is gone meanwhile.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use crate::message::{CloseFrame, close};
 use crate::routes::capacity::Slot;
 use crate::routes::{Captures, Route};
 use crate::store::Lost;
+use crate::tenants::{Place, Tenant};
 
 /// The largest body of a guest's response.
 const MAX_BODY: usize = 64 * 1024;
@@ -77,7 +79,7 @@ struct Opening {
 struct Held {
     _load: Load,
     /// None for one that is let in only to be closed.
-    _slot: Option<Slot>,
+    _slot: Option<(Slot, Place)>,
 }
 
 /// Answers a request for a WebSocket.
@@ -97,17 +99,29 @@ pub async fn open(
     if *worker.shared().stopping.borrow() {
         return Err(Refusal::Draining);
     }
-    let slot = match target.chain.route().capacity.take() {
+    let route = target.chain.route();
+    if route.tenant.is_suspended() {
+        return Err(Refusal::Suspended);
+    }
+    if target.chain.is_stopped() {
+        worker.metrics().refused_stopped.inc();
+        return Err(Refusal::Stopped);
+    }
+    let slot = match route.capacity.take() {
         Ok(slot) => slot,
         Err(when_full) => return full(worker, when_full, (&upgrade.key, upgraded), load),
     };
-    let held = Held { _load: load, _slot: Some(slot) };
+    let Some(place) = route.tenant.take_place() else {
+        worker.metrics().refused_tenant.inc();
+        return Err(Refusal::Full(StatusCode::TOO_MANY_REQUESTS));
+    };
+    let held = Held { _load: load, _slot: Some((slot, place)) };
     let chain = target.chain.clone();
     let handshake = Arc::new(pack(&head, &target, &upgrade));
-    let mailbox = Mailbox::new(worker.ids.next(), TenantId::UNNAMED, bounds(worker, chain.route()));
+    let mailbox = Mailbox::new(worker.ids.next(), chain.route().tenant.id(), bounds(chain.route()));
     let opening = Opening { worker: worker.clone(), chain, mailbox, upgrade, upgraded, held };
     // A task of its own: hyper drops this future when the client goes away, and a gate that passed must hear of it.
-    tokio::task::spawn_local(opening.run(handshake)).await.unwrap_or(Err(Refusal::Fault))
+    tokio::task::spawn_local(opening.in_turns(handshake)).await.unwrap_or(Err(Refusal::Fault))
 }
 
 /// Turns away one connection too many, with a WebSocket that is opened only for that where the route wants it so.
@@ -130,8 +144,8 @@ fn full(
     Ok(response)
 }
 
-fn bounds(worker: &Worker, route: &Route) -> Bounds {
-    let limits = worker.limits();
+fn bounds(route: &Route) -> Bounds {
+    let limits = route.tenant.limits();
     Bounds { bytes: limits.mailbox_bytes, messages: limits.mailbox_messages, slow: route.slow }
 }
 
@@ -153,6 +167,13 @@ fn pack(head: &request::Parts, target: &Target<'_>, upgrade: &Upgrade) -> Handsh
 }
 
 impl Opening {
+    /// In its tenant's share of the worker's time.
+    async fn in_turns(self, handshake: Arc<Handshake>) -> Result<Response<Body>, Refusal> {
+        let (worker, tenant) = (self.worker.clone(), self.mailbox.tenant());
+        let opening = pin!(self.run(handshake));
+        worker.shares.run(tenant, opening).await
+    }
+
     async fn run(self, handshake: Arc<Handshake>) -> Result<Response<Body>, Refusal> {
         let kept = Kept { handshake, ..Kept::default() };
         let connected = self.chain.connect(self.subject(), kept).await;
@@ -220,11 +241,14 @@ impl Opening {
         let _ = connection.commit(effects).await;
         let (upgraded, held) = (self.upgraded, self.held);
         tokio::task::spawn_local(async move {
-            let _held = held;
-            match socket(&worker, upgraded).await {
-                Some(socket) => connection.run(socket).await,
-                None => connection.lost().await,
-            }
+            let (_held, tenant) = (held, connection.tenant().id());
+            let serving = pin!(async {
+                match socket(&worker, upgraded, connection.tenant()).await {
+                    Some(socket) => connection.run(socket).await,
+                    None => connection.lost().await,
+                }
+            });
+            worker.shares.run(tenant, serving).await;
         });
     }
 
@@ -254,7 +278,8 @@ impl Opening {
 }
 
 async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFrame, _held: Held) {
-    let Some(socket) = socket(&worker, upgraded).await else { return };
+    let unnamed = worker.abilities().tenants.of(TenantId::UNNAMED);
+    let Some(socket) = socket(&worker, upgraded, &unnamed).await else { return };
     let closing = tokio::time::timeout(worker.limits().close(), socket.close(&frame));
     if closing.await.is_err() {
         worker.metrics().close_timeouts.inc();
@@ -262,10 +287,10 @@ async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFram
 }
 
 /// The socket, once the response is written; none where the client went away before.
-async fn socket(worker: &Worker, upgraded: OnUpgrade) -> Option<Socket> {
+async fn socket(worker: &Worker, upgraded: OnUpgrade, tenant: &Tenant) -> Option<Socket> {
     let upgraded = tokio::time::timeout(worker.limits().handshake(), upgraded).await.ok()?.ok()?;
     let parts = downcast(upgraded)?;
-    Some(Socket::new(parts.0, parts.1, worker.abilities()).await)
+    Some(Socket::new((parts.0, parts.1), &tenant.limits(), worker.abilities()).await)
 }
 
 fn downcast(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {

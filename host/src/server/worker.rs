@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::alarms::Alarms;
+use super::fairness::Shares;
 use super::plan::{Layout, Plan};
 use super::{Shared, http};
 use crate::clock::Clock;
@@ -45,6 +46,8 @@ pub struct Worker {
     pub ids: ConnectionIds,
     /// When its connections are to be woken.
     pub alarms: Alarms,
+    /// Who gets how much of its time.
+    pub shares: Shares,
     shared: Arc<Shared>,
     /// The plan that was looked at last.
     layout: RefCell<Rc<Layout>>,
@@ -125,15 +128,19 @@ impl Worker {
         let plan = shared.plans.borrow().clone();
         let layout = RefCell::new(Rc::new(Layout::new(plan, &shared.registry, |plugin| pools.of(plugin))));
         let (ids, alarms) = (ConnectionIds::new(index), Alarms::new(abilities.clock.clone()));
-        Self { local: Rc::new(local), ids, alarms, shared, layout, pools, activity, load }
+        let shares = Shares::default();
+        shares.share(layout.borrow().plan.has_tenants());
+        Self { local: Rc::new(local), ids, alarms, shares, shared, layout, pools, activity, load }
     }
 
     /// Serves until the order to stop came and all connections are gone, or the time for that is over.
     async fn serve(self: Rc<Self>, sockets: mpsc::Receiver<Handed>, mut stopping: watch::Receiver<bool>) {
-        let mail = tokio::task::spawn_local(self.clone().deliver());
-        let alarms = tokio::task::spawn_local(self.clone().ring());
-        let sweep = tokio::task::spawn_local(self.clone().sweep());
-        let sweep_shared = tokio::task::spawn_local(self.clone().sweep_shared());
+        // They end with the worker's thread.
+        self.keep_up(Self::deliver);
+        self.keep_up(Self::ring);
+        self.keep_up(Self::let_on);
+        self.keep_up(Self::sweep);
+        self.keep_up(Self::sweep_shared);
         // From before the services start, so that no plan falls between.
         let plans = self.shared.plans.subscribe();
         let mut services = self.start_services().await;
@@ -146,10 +153,17 @@ impl Worker {
         if let Some(services) = services {
             services.stop().await;
         }
-        mail.abort();
-        alarms.abort();
-        sweep.abort();
-        sweep_shared.abort();
+    }
+
+    /// Starts a task of the worker's own, without which its connections could not go on, and again should it ever panic.
+    fn keep_up<F: Future<Output = ()> + 'static>(self: &Rc<Self>, task: fn(Rc<Self>) -> F) {
+        let worker = self.clone();
+        tokio::task::spawn_local(async move {
+            while tokio::task::spawn_local(task(worker.clone())).await.is_err_and(|error| error.is_panic()) {
+                worker.metrics().panics.inc();
+                tracing::error!("a worker's own task panicked and is begun anew; this is a bug of the server");
+            }
+        });
     }
 
     /// The first worker has them all; once they were told to start, the server accepts.
@@ -174,7 +188,8 @@ impl Worker {
         while plans.changed().await.is_ok() {
             plans.mark_unchanged();
             let layout = self.plan();
-            self.local.close_routes(|route| layout.plan.closes(route), &close::ROUTE_REMOVED);
+            let tenants = &self.abilities().tenants;
+            self.local.close_routes(|tenant, route| layout.plan.closes(&tenants.of(tenant), route));
             if let Some(services) = &mut services {
                 services.follow(&layout.plan.plugins);
             }
@@ -182,7 +197,11 @@ impl Worker {
     }
 
     async fn deliver(self: Rc<Self>) {
-        self.local.serve().await;
+        self.local.serve(|tenant, deliver| self.shares.measure(tenant, deliver)).await;
+    }
+
+    async fn let_on(self: Rc<Self>) {
+        self.shares.serve().await;
     }
 
     async fn ring(self: Rc<Self>) {
@@ -225,6 +244,7 @@ impl Worker {
         let plan = self.shared.plans.borrow().clone();
         let mut layout = self.layout.borrow_mut();
         if !Arc::ptr_eq(&layout.plan, &plan) {
+            self.shares.share(plan.has_tenants());
             *layout = Rc::new(Layout::new(plan, &self.shared.registry, |plugin| self.pools.of(plugin)));
         }
         layout.clone()

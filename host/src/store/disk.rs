@@ -233,7 +233,7 @@ fn unusable(file: &Path, error: DatabaseError) -> OpenError {
     }
 }
 
-/// All that is in the file. Values of tenants that this server does not have stay there.
+/// All that is in the file, also of tenants that this server does not have yet.
 fn read(database: &Database) -> Result<Vec<Change>, redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(VALUES)?;
@@ -242,10 +242,8 @@ fn read(database: &Database) -> Result<Vec<Change>, redb::Error> {
     for row in database.begin_read()?.open_table(VALUES)?.iter()? {
         let (place, row) = row?;
         let ((owner, key), (ends, counter, bytes)) = (place.value(), row.value());
-        if owner == TenantId::UNNAMED.name() {
-            let value = counter.map_or_else(|| Value::Bytes(bytes.to_vec().into()), Value::Counter);
-            found.push(Change { tenant: TenantId::UNNAMED, key: key.into(), record: Some(Record { value, ends }) });
-        }
+        let value = counter.map_or_else(|| Value::Bytes(bytes.to_vec().into()), Value::Counter);
+        found.push(Change { tenant: TenantId::named(owner), key: key.into(), record: Some(Record { value, ends }) });
     }
     Ok(found)
 }
@@ -260,6 +258,7 @@ mod tests {
     use super::super::{Refusal, Store};
     use super::*;
     use crate::clock::Clock;
+    use crate::tenants::Tenants;
 
     /// A disk that can be told to fail.
     #[derive(Debug)]
@@ -304,7 +303,7 @@ mod tests {
         let (limits, metrics, fails) = (Limits::default(), Arc::new(Metrics::default()), Arc::default());
         let backend = Failing(InMemoryBackend::new(), Arc::clone(&fails));
         let database = Database::builder().create_with_backend(backend).expect("it works so far");
-        let store = Store::new(&limits, &Clock::manual(), &metrics);
+        let store = Store::new(&Tenants::new(&limits), &Clock::manual(), &metrics);
         store.keep_on(Disk::start(database, Path::new("test.redb"), &limits, &metrics).expect("it works so far"));
         let mut first = store.draft(TenantId::UNNAMED);
         assert_eq!(first.increment("hits", 1, None), Ok(1));

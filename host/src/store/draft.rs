@@ -16,6 +16,7 @@ use super::disk::Change;
 use super::values::{EventId, Record, Size, Value, is_ahead, is_in_range};
 use super::{Lost, Refusal, Store, WallTime};
 use crate::id::TenantId;
+use crate::limits::Limits;
 
 /// What one event asked of the store so far.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Draft {
 
     /// WIT `store.set`, for a key that was checked.
     pub fn set(&mut self, key: &str, value: Bytes, ttl_ms: Option<u32>) -> Result<(), Refusal> {
-        let (size, limit) = (value.len(), self.store.limits().store_value_bytes);
+        let (size, limit) = (value.len(), self.limits().store_value_bytes);
         if size > limit {
             return Err(Refusal::ValueTooLarge { size, limit });
         }
@@ -107,7 +108,7 @@ impl Draft {
         if !self.shares.contains(key) {
             self.fits_event(Size::default(), 1)?;
         }
-        let (now, growth, limits) = (self.store.now(), self.growth, self.store.limits());
+        let (now, growth, limits) = (self.store.now(), self.growth, self.limits());
         let mut tables = self.store.lock();
         let values = tables.of(self.tenant, now);
         let fits = |values: &super::Values, added| values.fits(&limits, growth + added, added);
@@ -117,6 +118,10 @@ impl Draft {
         self.shares.insert(key.clone());
         self.see(key, &others.unwrap_or_default());
         Ok(sum)
+    }
+
+    fn limits(&self) -> Arc<Limits> {
+        self.store.limits(self.tenant)
     }
 
     /// Notes a write in place of an earlier one, where the event's and the tenant's bounds have room for it.
@@ -131,7 +136,7 @@ impl Draft {
             let mut tables = self.store.lock();
             let values = tables.of(self.tenant, self.store.now());
             let growth = size.unwrap_or_default() - values.size_of(key);
-            values.fits(&self.store.limits(), self.growth - before.1 + growth, growth - before.1)?;
+            values.fits(&self.limits(), self.growth - before.1 + growth, growth - before.1)?;
             growth
         };
         self.held = self.held - before.0 + held;
@@ -142,7 +147,7 @@ impl Draft {
 
     /// Refuses more keys or bytes than one event may ask for.
     fn fits_event(&self, more: Size, keys: usize) -> Result<(), Refusal> {
-        let limits = self.store.limits();
+        let limits = self.limits();
         let keys_after = self.writes.len() + self.shares.len() + keys;
         let bytes_after = self.held.bytes + more.bytes;
         let fits = keys_after <= limits.effects && (more.bytes <= 0 || bytes_after <= limits.effects_bytes as i64);
@@ -259,14 +264,15 @@ mod tests {
     use crate::clock::Clock;
     use crate::limits::Limits;
     use crate::metrics::Metrics;
+    use crate::tenants::Tenants;
 
     fn store(limits: &Limits) -> (Store, Clock) {
         let clock = Clock::manual();
-        (Store::new(limits, &clock, &Arc::new(Metrics::default())), clock)
+        (Store::new(&Tenants::new(limits), &clock, &Arc::new(Metrics::default())), clock)
     }
 
     fn on_disk(file: &Path) -> Store {
-        let store = Store::new(&Limits::default(), &Clock::manual(), &Arc::new(Metrics::default()));
+        let store = Store::new(&Tenants::new(&Limits::default()), &Clock::manual(), &Arc::new(Metrics::default()));
         store.keep_in(file).expect("the file can be used");
         store
     }

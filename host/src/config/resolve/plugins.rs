@@ -9,11 +9,11 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::Resolver;
-use crate::config::PluginConfig;
 use crate::config::raw;
+use crate::config::{Granted, PluginConfig};
 
 impl Resolver<'_> {
-    pub(super) fn plugins(&mut self, plugins: BTreeMap<String, raw::Plugin>) {
+    pub(in crate::config) fn plugins(&mut self, plugins: BTreeMap<String, raw::Plugin>) {
         for (name, plugin) in plugins {
             if !is_plugin_name(&name) {
                 self.problem(&plugin.path, &name, "a plugin's name has letters, digits, '-' and '_' only, at most 64");
@@ -23,9 +23,20 @@ impl Resolver<'_> {
             let config = plugin.config.iter().map(|(key, value)| (key.clone(), self.scalar(key, value))).collect();
             let files = plugin.files.map(|files| self.folder(&files, "files"));
             let (canary, canary_time) = self.canary(plugin.canary.as_ref(), plugin.canary_ms.as_ref());
-            let (build, on_state_mismatch) = (plugin.build, plugin.on_state_mismatch);
-            let plugin = PluginConfig { path, build, watch, files, on_state_mismatch, config, canary, canary_time };
-            self.plugins.insert(name, plugin);
+            let plugin = PluginConfig {
+                tenant: self.tenant,
+                path,
+                folder: self.folder.clone(),
+                build: plugin.build,
+                watch,
+                files,
+                grants: plugin.grants.as_deref().map_or(Granted::ALL, Granted::only),
+                on_state_mismatch: plugin.on_state_mismatch,
+                config,
+                canary,
+                canary_time,
+            };
+            self.plugins.insert(self.full_name(&name), plugin);
         }
     }
 
@@ -43,21 +54,77 @@ impl Resolver<'_> {
         (share.map(|share| *share.as_ref()), time.map(|time| Duration::from_millis(*time.as_ref())))
     }
 
-    /// Guests read texts, so other plain values are written as one.
+    /// Guests read texts, so other plain values are written as one. A secret is named by where it is to be read from.
     fn scalar(&mut self, key: &str, value: &Spanned<toml::Value>) -> String {
-        match value.as_ref() {
-            toml::Value::String(text) => text.clone(),
-            toml::Value::Array(_) | toml::Value::Table(_) => {
-                self.problem(value, key, "a plugin's configuration has plain values; write a list as one text");
-                String::new()
+        let read = match value.as_ref() {
+            toml::Value::String(text) => Ok(text.clone()),
+            toml::Value::Table(table) => self.secret(table),
+            toml::Value::Array(_) => {
+                Err("a plugin's configuration has plain values; write a list as one text".to_owned())
             }
-            plain => plain.to_string(),
+            plain => Ok(plain.to_string()),
+        };
+        read.unwrap_or_else(|message| {
+            self.problem(value, key, message);
+            String::new()
+        })
+    }
+
+    /// `{ env = "NAME" }` or `{ file = "PATH" }`. What is wrong is told without anything of the value.
+    fn secret(&self, table: &toml::Table) -> Result<String, String> {
+        let named: Vec<_> = table.iter().map(|(from, name)| (from.as_str(), name.as_str())).collect();
+        match named[..] {
+            [("env", Some(name))] => {
+                std::env::var(name).map_err(|error| format!("the environment variable {name}: {error}"))
+            }
+            [("file", Some(name))] => {
+                let file = self.folder.join(name);
+                let read = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+                Ok(read.trim_end_matches(['\r', '\n']).to_owned())
+            }
+            _ => Err("a value that is not plain is a secret: `{ env = \"NAME\" }` or `{ file = \"PATH\" }`".to_owned()),
         }
     }
 }
 
 /// Such a name can be part of a file's name.
-fn is_plugin_name(name: &str) -> bool {
+pub(in crate::config) fn is_plugin_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (1..=64).contains(&name.len()) && name.chars().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    fn config(folder: &std::path::Path, value: &str) -> Result<String, String> {
+        let text = format!("[plugins.echo]\npath = 'echo.wasm'\nconfig = {{ key = {value} }}");
+        let config = Config::parse(&text, &folder.join("switchboard.toml")).map_err(|error| error.to_string())?;
+        Ok(config.plugins["echo"].config["key"].clone())
+    }
+
+    #[test]
+    fn a_secret_is_read_from_where_the_file_says() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("secret"), "hush\n").expect("it can be written");
+        let config = |value: &str| config(folder.path(), value);
+        assert_eq!(config("{ file = 'secret' }").as_deref(), Ok("hush"));
+        assert_eq!(config("{ env = 'CARGO_PKG_NAME' }").as_deref(), Ok("switchboard"));
+        assert_eq!((config("'plain'").as_deref(), config("5").as_deref()), (Ok("plain"), Ok("5")));
+    }
+
+    #[test]
+    fn a_secret_that_is_not_there_is_a_problem_and_none_is_told() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (value, told) in [
+            ("{ file = 'nothing' }", "nothing: No such file"),
+            ("{ env = 'SWITCHBOARD_NOTHING' }", "variable SWITCHBOARD_NOTHING: environment variable not found"),
+            ("{ value = 'hush' }", "`{ env ="),
+            ("{ env = 'A', file = 'b' }", "`{ env ="),
+            ("['hush']", "plain values"),
+        ] {
+            let error = config(folder.path(), value).expect_err("it is wrong");
+            assert!(error.contains(":3:key:") && error.contains(told) && !error.contains("hush"), "{error}");
+        }
+    }
 }

@@ -7,10 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{FIRST, Order, Plugin, Registry, record};
+use super::{Entry, FIRST, Order, Plugin, Registry, check_rejected, record};
 use crate::engine::compile::{self, Candidate, LoadError, Source};
 use crate::engine::generation::Generation;
-use crate::engine::registry::Entry;
 
 /// Who has such generations take over, in records.
 const BY: &str = "start";
@@ -19,7 +18,8 @@ impl Registry {
     /// A plugin with all its generations of this moment.
     pub(super) fn start(&self, source: &Source) -> Result<Arc<Plugin>, LoadError> {
         let (newest, candidate) = self.newest(source)?;
-        let behind = self.archive.behind(&source.name, &newest.hash).find_map(|known| self.first(source, &known));
+        let behind = self.archive.behind(&source.name, &newest.hash).filter(|known| !self.is_rejected(source, known));
+        let behind = behind.into_iter().find_map(|known| self.first(source, &known));
         if let Some(candidate) = candidate {
             self.archive.keep(&source.name, &candidate, behind.as_ref().map(|behind| behind.hash.as_str()));
         }
@@ -29,7 +29,7 @@ impl Registry {
         let (plugin_name, generation) = (&source.name, next.identity.generation);
         tracing::info!(plugin = %plugin_name, generation, "rolled out, with the one before at hand: it is not promoted yet");
         let entry = Entry { plugin: plugin.clone(), source: source.clone() };
-        self.roll_out(&entry, next, Order { by: BY, canary: None }, Duration::ZERO);
+        self.roll_out(&entry, next, Order::by(BY), Duration::ZERO);
         Ok(plugin)
     }
 
@@ -46,19 +46,29 @@ impl Registry {
             Ok((generation, candidate)) => return Ok((generation, Some(candidate))),
             Err(error) => error,
         };
-        let good = self.archive.good(&source.name).find_map(|known| self.first(source, &known));
-        let Some(generation) = good else { return Err(error) };
-        tracing::warn!(plugin = %source.name, "started with the last good component instead: {error}");
+        let (rejected, good): (Vec<_>, Vec<_>) =
+            self.archive.good(&source.name).partition(|known| self.is_rejected(source, known));
+        let generation = good.iter().chain(&rejected).find_map(|known| self.first(source, known));
+        let Some(generation) = generation else { return Err(error) };
+        // Rejected with its `config` or `files`, and good with others that nobody knows any more.
+        let same = matches!(&error, LoadError::Rejected(.., rejected, _) if *rejected == generation.hash);
+        let how = if same { "all the same, since there is no other" } else { "with the last good component instead" };
+        tracing::warn!(plugin = %source.name, "started {how}: {error}");
         Ok((generation, None))
     }
 
+    fn is_rejected(&self, source: &Source, known: &Candidate) -> bool {
+        self.archive.rejection(&source.name, &compile::key(source, &known.hash)).is_some()
+    }
+
     fn load_file(&self, source: &Source) -> Result<(Generation, Candidate), LoadError> {
-        let candidate = compile::read(source, self.engine.abilities.limits().plugin_bytes)?;
-        Ok((self.accept(source, &candidate, || FIRST)?, candidate))
+        let candidate = self.read(source)?;
+        check_rejected(&self.archive, None, (source, &candidate))?;
+        Ok((self.make(source, &candidate, FIRST)?, candidate))
     }
 
     /// One of the archive, if it still starts.
     fn first(&self, source: &Source, known: &Candidate) -> Option<Generation> {
-        compile::load(&self.engine, Some(&self.cache), (source, known), FIRST).ok()
+        self.make(source, known, FIRST).ok()
     }
 }

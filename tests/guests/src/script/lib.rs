@@ -5,6 +5,7 @@
 //! Nothing is kept between two events.
 
 pub mod answers;
+pub mod moody;
 
 use std::fmt::Display;
 use std::hint::black_box;
@@ -64,6 +65,7 @@ fn ask(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
         "store-get" => store_get(connection, rest),
         "store-set" | "store-set-for" | "store-set-bytes" | "store-remove" => store_write(verb, rest),
         "increment" | "increment-for" => increment(connection, verb, rest),
+        "burn" => Ok(burn(rest)),
         "repeat" => repeat(connection, rest),
         "pong" => connection.pong(rest.as_bytes()),
         "timer" => set_timer(connection, rest),
@@ -183,6 +185,13 @@ fn await_room(room: &str) -> Result<(), Failure> {
         std::hint::spin_loop();
     }
     Ok(())
+}
+
+/// Works for a while, in millions of steps: an event that wants much, and is well all the same.
+fn burn(millions: &str) {
+    for step in 0..number::<u64>(millions) * 1_000_000 {
+        black_box(step);
+    }
 }
 
 /// What no plugin should do. Not inlined: tests look for it in backtraces.

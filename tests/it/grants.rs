@@ -1,0 +1,104 @@
+//! Grants: what a plugin may call beside its connections, and what becomes of a call that it is not granted.
+//!
+//! The puppet imports all and calls what its client says, so what it is told is the host's answer.
+
+use switchboard_harness::{Reuse, TestServer};
+
+use crate::fixtures::setup;
+
+fn server(grants: &str) -> TestServer {
+    let toml = format!(
+        r#"
+        [plugins.puppet]
+        path = "puppet.wasm"
+        {grants}
+
+        [[room]]
+        name = "kept"
+        keep = 10
+
+        [[route]]
+        path = "/ws"
+        handler = "puppet"
+        "#
+    );
+    setup(&toml).reuse(Reuse::Always).start()
+}
+
+/// One call of each interface, what it answers where all is granted, and where nothing is.
+const CALLS: [(&str, &str, &str); 10] = [
+    ("join lobby\nsend joined", "joined", "join: denied"),
+    ("leave lobby\nsend left", "left", "leave: denied"),
+    ("publish other x\nsend published", "published", "publish: denied"),
+    ("count lobby", "lobby has 0", "count: denied"),
+    ("history kept - 1", "0-0: ", "history: denied"),
+    ("store-get key", "key is not set", "store-get: denied"),
+    ("store-set key x\nsend set", "set", "store-set: denied"),
+    ("increment hits 1", "hits is 1", "increment: denied"),
+    ("timer 1 60000\nsend timer", "timer", "timer: denied"),
+    ("timer-off 1\nsend off", "off", "timer-off: denied"),
+];
+
+#[tokio::test]
+async fn a_plugin_without_a_list_is_granted_all() {
+    let server = server("");
+    let mut ann = server.connect("/ws").await;
+    for (call, granted, _) in CALLS {
+        ann.send(call).await;
+        ann.expect_text(granted).await;
+    }
+    assert_eq!(server.metrics().denied.get(), 0);
+}
+
+#[tokio::test]
+async fn what_is_not_granted_is_denied_and_counted_and_the_event_goes_on() {
+    let server = server("grants = []");
+    server.logged(|record| record.field("denied") == "rooms, store, timers").await;
+    let mut ann = server.connect("/ws").await;
+    for (count, (call, _, denied)) in (1..).zip(CALLS) {
+        ann.send(call).await;
+        ann.expect_text(denied).await;
+        assert_eq!(server.metrics().denied.get(), count);
+        if let Some((_, also)) = call.split_once('\n') {
+            ann.expect_text(&also["send ".len()..]).await;
+        }
+    }
+    ann.send("id").await;
+    assert_ne!(ann.text().await, "", "connections are always granted");
+}
+
+#[tokio::test]
+async fn each_interface_is_granted_by_itself() {
+    for (grants, granted) in [("rooms", 0..5), ("store", 5..8), ("timers", 8..10)] {
+        let server = server(&format!("grants = ['{grants}']"));
+        let mut ann = server.connect("/ws").await;
+        for (index, (call, allowed, denied)) in CALLS.into_iter().enumerate() {
+            ann.send(call).await;
+            ann.expect_text(if granted.contains(&index) { allowed } else { denied }).await;
+            if let (false, Some((_, also))) = (granted.contains(&index), call.split_once('\n')) {
+                ann.expect_text(&also["send ".len()..]).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_grants_take_effect_in_connections_that_are_open() {
+    let config = |grants: &str| {
+        format!("[plugins]\npuppet = {{ path = 'puppet.wasm'{grants} }}\n[[route]]\npath = '/ws'\nhandler = 'puppet'")
+    };
+    let server = setup(&config("")).reuse(Reuse::Always).start();
+    let mut ann = server.connect("/ws").await;
+    ann.send("store-get key").await;
+    ann.expect_text("key is not set").await;
+    server.reconfigure(&config(", grants = ['rooms']")).await.expect("it is right");
+    ann.send("store-get key").await;
+    ann.expect_text("store-get: denied").await;
+}
+
+#[tokio::test]
+async fn a_grant_that_there_is_not_is_a_problem_of_the_file() {
+    let toml = "[plugins]\npuppet = { path = 'puppet.wasm', grants = ['everything'] }";
+    let error = setup(toml).try_start().err().expect("it is wrong");
+    assert!(error.contains(":2:") && error.contains("`everything`") && error.contains("`rooms`"), "{error}");
+}

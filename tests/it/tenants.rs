@@ -1,0 +1,337 @@
+//! Tenants: what one has means nothing to another, and each comes, changes and goes while the server runs.
+//!
+//! All run the same component `puppet`, whose client says what it does; so a difference is the host's doing.
+
+use std::cell::Cell;
+
+use futures_util::future::{join, join_all};
+use switchboard_harness::{Reuse, TestServer};
+
+use crate::fixtures::setup;
+
+/// The server's own route.
+const SERVER: &str = r#"
+    [plugins.puppet]
+    path = "puppet.wasm"
+
+    [[room]]
+    name = "kept"
+    keep = 10
+
+    [[route]]
+    path = "/ws"
+    handler = "puppet"
+"#;
+
+/// A tenant under its name, with this said of it.
+fn tenant(about: &str) -> String {
+    format!(
+        r#"
+        [tenant]
+        {about}
+
+        [plugins.puppet]
+        path = "../puppet.wasm"
+
+        [[route]]
+        path = "/ws"
+        handler = "puppet"
+        "#
+    )
+}
+
+fn server() -> TestServer {
+    setup(SERVER).tenant("acme", &tenant("")).tenant("umbrella", &tenant("")).reuse(Reuse::Always).start()
+}
+
+#[tokio::test]
+async fn rooms_of_the_same_name_are_apart() {
+    let server = server();
+    let mut ann = server.connect("/acme/ws").await;
+    let mut bob = server.connect("/umbrella/ws").await;
+    let mut cy = server.connect("/ws").await;
+    for client in [&mut ann, &mut bob, &mut cy] {
+        client.send("join lobby\nsend joined").await;
+        client.expect_text("joined").await;
+    }
+    for (client, text) in [(&mut ann, "of acme"), (&mut bob, "of umbrella"), (&mut cy, "of nobody")] {
+        client.send(&format!("publish lobby {text}\npublish @all {text} too\ncount lobby\ncount @all")).await;
+        for expected in [text, &format!("{text} too")] {
+            client.expect_text(expected).await;
+        }
+        client.expect_text("lobby has 1").await;
+        client.expect_text("@all has 1").await;
+    }
+    for client in [&mut ann, &mut bob, &mut cy] {
+        client.expect_nothing_more().await;
+    }
+}
+
+#[tokio::test]
+async fn ids_of_another_tenants_connections_name_nobody() {
+    let server = server();
+    let mut ann = server.connect("/acme/ws").await;
+    let mut bob = server.connect("/umbrella/ws").await;
+    ann.send("id").await;
+    let id = ann.text().await;
+    bob.send(&format!("send-to {id} a secret\nclose-other {id} 4000 gone\nsend done")).await;
+    bob.expect_text("done").await;
+    ann.expect_nothing_more().await;
+}
+
+#[tokio::test]
+async fn keys_of_the_same_name_are_apart() {
+    let server = server();
+    for (path, value) in [("/acme/ws", "one"), ("/umbrella/ws", "two"), ("/ws", "three")] {
+        let mut client = server.connect(path).await;
+        client.send(&format!("store-get key\nstore-set key {value}\nincrement hits 1")).await;
+        client.expect_text("key is not set").await;
+        client.expect_text("hits is 1").await;
+        client.send("store-get key").await;
+        client.expect_text(&format!("key is {value}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_host_of_a_tenant_is_all_its_own() {
+    let hosts = tenant(r#"hosts = ["acme.example"]"#);
+    let server = setup(SERVER).tenant("acme", &hosts).start();
+    let at = |host: &str, path: &str| {
+        server.request(path).without("host").header("host", host).origin(&format!("http://{host}"))
+    };
+    let mut ann = at("acme.example", "/ws").connect().await;
+    let mut bob = at("other.example", "/ws").connect().await;
+    ann.send("join lobby\nsend here").await;
+    ann.expect_text("here").await;
+    bob.send("count lobby").await;
+    bob.expect_text("lobby has 0").await;
+    assert_eq!(at("acme.example", "/other").refused().await.status, 404);
+}
+
+#[tokio::test]
+async fn a_room_keeps_what_its_own_tenant_says() {
+    let kept = tenant("") + "\n[[room]]\nname = 'own'\nkeep = 10";
+    let server = setup(SERVER).tenant("acme", &kept).start();
+    let (mut ann, mut bob) = (server.connect("/acme/ws").await, server.connect("/ws").await);
+    ann.send("publish own one").await;
+    ann.send("history own - 10\nhistory kept - 10").await;
+    bob.send("history own - 10").await;
+    ann.expect_text("1-1: 1 one").await;
+    for client in [&mut ann, &mut bob] {
+        client.expect_text("history: unsupported").await;
+    }
+}
+
+#[tokio::test]
+async fn a_limit_of_one_tenant_is_no_limit_of_another() {
+    let server = setup(SERVER)
+        .tenant("acme", &tenant("limits = { effects = 2, event-cpu-ms = 20000 }"))
+        .tenant("umbrella", &tenant(""))
+        .start();
+    let three = "send one\nsend two\nsend three";
+    let mut ann = server.connect("/acme/ws").await;
+    ann.send(three).await;
+    for text in ["one", "two"] {
+        ann.expect_text(text).await;
+    }
+    ann.expect_nothing_more().await;
+    assert_eq!(server.metrics().over_quota.get(), 2, "the third, and the word on it");
+    for path in ["/umbrella/ws", "/ws"] {
+        let mut client = server.connect(path).await;
+        client.send(three).await;
+        for text in ["one", "two", "three"] {
+            client.expect_text(text).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_has_so_many_connections_and_others_have_theirs() {
+    let server = setup(SERVER)
+        .tenant("acme", &tenant("limits = { tenant-connections = 2 }"))
+        .tenant("umbrella", &tenant(""))
+        .start();
+    let (ann, _bob) = (server.connect("/acme/ws").await, server.connect("/acme/ws").await);
+    let refused = server.request("/acme/ws").refused().await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("5")));
+    assert_eq!(server.metrics().refused_tenant.get(), 1);
+    server.connect("/umbrella/ws").await;
+    ann.reset();
+    server.until("its place is free", |server| server.metrics().connections.get() == 1).await;
+    server.connect("/acme/ws").await;
+}
+
+#[tokio::test]
+async fn a_tenant_is_suspended_and_comes_back_while_others_notice_nothing() {
+    let server = server();
+    let (mut ann, mut bob) = (server.connect("/acme/ws").await, server.connect("/umbrella/ws").await);
+    server.change_tenant("acme", &tenant("suspended = true")).await.expect("it is right");
+    ann.expect_close(1013, "suspended").await;
+    let refused = server.request("/acme/ws").refused().await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    bob.send("send still here").await;
+    bob.expect_text("still here").await;
+    server.change_tenant("acme", &tenant("")).await.expect("it is right");
+    server.connect("/acme/ws").await.send("send back").await;
+}
+
+#[tokio::test]
+async fn tenants_come_and_go_while_the_server_runs() {
+    let server = server();
+    let mut bob = server.connect("/umbrella/ws").await;
+    server.change_tenant("initech", &tenant("")).await.expect("it is right");
+    let mut ann = server.connect("/initech/ws").await;
+    ann.send("join lobby\nstore-set key kept\nsend hello").await;
+    ann.expect_text("hello").await;
+    server.remove_tenant("initech").await.expect("one may go");
+    ann.expect_close(1001, "route removed").await;
+    assert_eq!(server.request("/initech/ws").refused().await.status, 404);
+    bob.send("send still here").await;
+    bob.expect_text("still here").await;
+    server.change_tenant("initech", &tenant("")).await.expect("it is right");
+    let mut ann = server.connect("/initech/ws").await;
+    ann.send("store-get key").await;
+    ann.expect_text("key is kept").await;
+}
+
+#[tokio::test]
+async fn another_limit_applies_to_connections_that_are_open() {
+    let server = server();
+    let mut ann = server.connect("/acme/ws").await;
+    server.change_tenant("acme", &tenant("limits = { effects = 1 }")).await.expect("it is right");
+    ann.send("send one\nsend two").await;
+    ann.expect_text("one").await;
+    ann.expect_nothing_more().await;
+}
+
+#[tokio::test]
+async fn a_tenants_plugin_is_reloaded_by_its_whole_name() {
+    let server = server();
+    let mut ann = server.connect("/acme/ws").await;
+    server.reload("acme/puppet").await.expect("the file is good");
+    server.replace_with("acme/puppet", b"garbage");
+    let error = server.reload("acme/puppet").await.expect_err("it is none");
+    assert!(error.to_string().contains("plugin acme/puppet"), "{error}");
+    ann.send("send still here").await;
+    ann.expect_text("still here").await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_in_a_tenants_file_is_told_with_file_and_line_and_changes_nothing() {
+    let server = server();
+    let wrong = |about: &str| tenant(about);
+    for (toml, told) in [
+        (wrong("limits = { effekts = 1 }"), "acme.toml:3:effekts: unknown key"),
+        (wrong("limits = { drain-ms = 1 }"), "acme.toml:3:drain-ms: belongs to the server"),
+        (wrong("limits = { effects = 0 }"), "acme.toml:3:effects: must be at least 1"),
+        (wrong("limits = { guest-memory-bytes = 1000000000 }"), "acme.toml:3:guest-memory-bytes: is more than"),
+        (wrong("prefix = 'acme'"), "acme.toml:3:prefix: `acme` must begin with '/'"),
+        (wrong("hosts = ['a/b']"), "acme.toml:3:hosts: `a/b` is no host"),
+        (wrong("prefix = '/umbrella'"), "umbrella.toml:"),
+        (wrong("colour = 'red'"), "acme.toml:3:colour: unknown key"),
+        (
+            tenant("").replace("handler = \"puppet\"", "handler = \"umbrella/puppet\""),
+            "there is no plugin `umbrella/puppet`",
+        ),
+    ] {
+        let error = server.change_tenant("acme", &toml).await.expect_err("it is wrong");
+        assert!(error.contains(told), "{error}\nshould tell {told}");
+    }
+    server.connect("/acme/ws").await.send("send still here").await;
+}
+
+#[tokio::test]
+async fn a_file_that_appears_in_the_folder_is_a_new_tenant() {
+    let server = setup(SERVER).tenant("umbrella", &tenant("")).watch().start();
+    let new = server.folder().join("new");
+    std::fs::write(&new, tenant("")).expect("a file can be written");
+    std::fs::rename(&new, server.folder().join("tenants/acme.toml")).expect("a file can be renamed");
+    server.until("it is there", |server| server.metrics().reconfigurations.get() > 0).await;
+    server.connect("/acme/ws").await;
+}
+
+/// One worker, on which a tenant may take as long as it wants.
+fn crowded() -> TestServer {
+    let server = format!("[server]\nworkers = 1\n{SERVER}");
+    let long = tenant("limits = { event-cpu-ms = 60000, event-wall-ms = 60000 }");
+    setup(&server).tenant("greedy", &long).tenant("modest", &tenant("")).reuse(Reuse::Always).start()
+}
+
+#[tokio::test]
+async fn one_that_wants_all_of_a_worker_gets_what_others_leave() {
+    const GREEDY: usize = 8;
+    let server = crowded();
+    let mut greedy = join_all((0..GREEDY).map(|_| server.connect("/greedy/ws"))).await;
+    let mut modest = server.connect("/modest/ws").await;
+    modest.send("send ready").await;
+    modest.expect_text("ready").await;
+    let served = Cell::new(0);
+    let burning = join_all(greedy.iter_mut().map(async |client| {
+        for _ in 0..5 {
+            client.send("burn 100\nsend burnt").await;
+            client.expect_text("burnt").await;
+            served.set(served.get() + 1);
+        }
+    }));
+    let answered = async {
+        let mut answers = 0;
+        while served.get() < 5 * GREEDY {
+            modest.send("send still here").await;
+            modest.expect_text("still here").await;
+            answers += 1;
+        }
+        answers
+    };
+    let (_, answers) = join(burning, answered).await;
+    // Each of the forty takes so many turns that there is a good deal of room between them; in line with all, there were
+    // one answer for some of them.
+    assert!(answers >= 80, "{answers} answers beside {} that took long", served.get());
+}
+
+#[tokio::test]
+async fn a_tenant_has_so_many_instances_and_its_events_wait_for_one() {
+    let two = r#"
+        [tenant]
+        limits = { tenant-instances = 1, event-cpu-ms = 60000, event-wall-ms = 60000 }
+
+        [plugins]
+        one = { path = "../puppet.wasm" }
+        other = { path = "../puppet.wasm" }
+
+        [[route]]
+        path = "/one"
+        handler = "one"
+
+        [[route]]
+        path = "/other"
+        handler = "other"
+    "#;
+    let server = setup(SERVER).tenant("acme", two).reuse(Reuse::Always).start();
+    // On another worker each, so that none can make room for the other at once.
+    let mut ann = server.connect("/acme/one").await;
+    let mut bob = server.connect("/acme/other").await;
+    for _ in 0..2 {
+        for client in [&mut ann, &mut bob] {
+            client.send("send here").await;
+            client.expect_text("here").await;
+            assert_eq!(server.metrics().instances.get(), 1);
+        }
+    }
+    ann.send("await go\nsend on").await;
+    server.logged(|record| record.message.starts_with("in await")).await;
+    let waits = server.metrics().instance_waits.get();
+    bob.send("send late").await;
+    server.until("it waits", |server| server.metrics().instance_waits.get() > waits).await;
+    // What others do is no business of this tenant's.
+    let mut cy = server.connect("/ws").await;
+    cy.send("send here").await;
+    cy.expect_text("here").await;
+    server
+        .change_tenant("acme", &two.replace("tenant-instances = 1", "tenant-instances = 2"))
+        .await
+        .expect("it is right");
+    let mut dan = server.connect("/acme/one").await;
+    dan.send("join go").await;
+    ann.expect_text("on").await;
+    bob.expect_text("late").await;
+}
