@@ -53,3 +53,24 @@ fn write(archive: &Archive, notes: &Receiver<Note>) {
         note(archive);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_written_in_their_order_and_all_of_them_before_it_is_settled() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let archive = Arc::new(Archive::new(folder.path().join("archive")));
+        let scribe = Scribe::new(archive.clone());
+        for _ in 0..20 {
+            scribe.note(|archive| archive.reject("chat", "key", "it faulted"));
+            scribe.settle();
+            assert!(archive.rejection("chat", "key").is_some());
+            scribe.note(|archive| archive.reject("chat", "key", "it faulted again"));
+            scribe.note(|archive| archive.forgive("chat", "key"));
+            scribe.settle();
+            assert!(archive.rejection("chat", "key").is_none());
+        }
+    }
+}
