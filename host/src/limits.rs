@@ -102,6 +102,8 @@ pub struct Limits {
     pub compile_memory_bytes: usize,
     /// Compiling a plugin from its start to its end, waiting for the machine included.
     pub compile_wall_ms: u64,
+    /// Compiled code on the disk; what plugins need at present stays whatever it takes.
+    pub cache_bytes: usize,
 }
 
 impl Default for Limits {
@@ -148,6 +150,7 @@ impl Default for Limits {
             compile_cpu_ms: 120_000,
             compile_memory_bytes: 4096 * MIB,
             compile_wall_ms: 600_000,
+            cache_bytes: 1024 * MIB,
         }
     }
 }
@@ -170,7 +173,14 @@ impl Limits {
     pub fn of_server(key: &str) -> bool {
         matches!(
             key,
-            "head-ms" | "handshake-ms" | "close-ms" | "inbox-mails" | "store-writes" | "instances" | "drain-ms"
+            "head-ms"
+                | "handshake-ms"
+                | "close-ms"
+                | "inbox-mails"
+                | "store-writes"
+                | "instances"
+                | "cache-bytes"
+                | "drain-ms"
         )
     }
 

@@ -2,7 +2,7 @@
 //!
 //! All run the same component `puppet`, whose client says what it does; so a difference is the host's doing.
 
-use switchboard_harness::{Reuse, TestServer};
+use switchboard_harness::{LoadError, Reload, Reuse, TestServer};
 
 use crate::fixtures::setup;
 
@@ -162,6 +162,70 @@ async fn a_tenants_plugin_is_reloaded_by_its_whole_name() {
     assert!(error.to_string().contains("plugin acme/puppet"), "{error}");
     ann.send("send still here").await;
     ann.expect_text("still here").await;
+}
+
+/// A plugin `chat` with this build behind `/ws`.
+fn chat(build: &str) -> String {
+    format!("[plugins.chat]\npath = '{build}.wasm'\n\n[[route]]\npath = '/ws'\nhandler = 'chat'\n")
+}
+
+/// Three plugins that their owners call `chat`, each with a build of its own: where they are, and what they say.
+const CHATS: [(&str, &str, &str); 3] =
+    [("chat", "/ws", "1 hi"), ("acme/chat", "/acme/ws", "2 hi"), ("umbrella/chat", "/umbrella/ws", "3 hi")];
+
+fn chats() -> TestServer {
+    setup(&chat("answers_1"))
+        .tenant("acme", &chat("../answers_2"))
+        .tenant("umbrella", &chat("../answers_3"))
+        .reuse(Reuse::Always)
+        .start()
+}
+
+async fn expect_own_builds(server: &TestServer) {
+    for (_, path, answer) in CHATS {
+        let mut client = server.connect(path).await;
+        client.send("hi").await;
+        client.expect_text(answer).await;
+    }
+}
+
+#[tokio::test]
+async fn plugins_with_broken_files_start_with_the_last_good_one_of_the_same_tenant() {
+    let mut server = chats();
+    for (broken, ..) in [CHATS[1], CHATS[0], CHATS[2]] {
+        server.replace_with(broken, b"garbage");
+        server.restart().await;
+        let stood_in = "started with the last good component instead";
+        server.logged(|record| record.field("plugin") == broken && record.message.starts_with(stood_in)).await;
+        expect_own_builds(&server).await;
+    }
+}
+
+/// Whether the state folder knows of a rejected file of this plugin.
+fn has_rejected(server: &TestServer, plugin: &str) -> bool {
+    let record = server.folder().join(format!(".switchboard/plugins/{plugin}.json"));
+    let text = std::fs::read_to_string(record).unwrap_or_default();
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    record["rejected"].as_array().is_some_and(|rejected| !rejected.is_empty())
+}
+
+#[tokio::test]
+async fn a_file_that_is_rejected_for_one_tenant_is_not_for_another() {
+    let mut server = chats();
+    server.replace("acme/chat", "newborn_trap");
+    assert!(matches!(server.reload("acme/chat").await, Ok(Reload::Swapped { .. })), "it starts well");
+    expect_own_builds(&server).await;
+    server.until("it is noted", |server| has_rejected(server, "acme/chat")).await;
+    assert!(matches!(server.reload("acme/chat").await, Err(LoadError::Rejected(..))));
+    for other in ["chat", "umbrella/chat"] {
+        server.replace(other, "newborn_trap");
+        assert!(matches!(server.reload(other).await, Ok(Reload::Swapped { .. })), "{other} has not tried it");
+        assert!(!has_rejected(&server, other));
+    }
+    expect_own_builds(&server).await;
+    server.until("it is noted", |server| CHATS.iter().all(|(plugin, ..)| has_rejected(server, plugin))).await;
+    server.restart().await;
+    expect_own_builds(&server).await;
 }
 
 #[tokio::test]

@@ -122,6 +122,14 @@ impl Generation {
         self.reset.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The same with another number, for one that nobody has seen yet.
+    pub(super) fn numbered(mut self, number: u64) -> Self {
+        let Identity { plugin, tenant, .. } = &*self.identity;
+        let (plugin, tenant) = (plugin.clone(), tenant.clone());
+        self.identity = Arc::new(Identity { plugin, tenant, generation: number, log: LogQuota::default() });
+        self
+    }
+
     /// True for whoever is first to say in the log that this generation was gone back to.
     pub(super) fn tells_of_roll_back(&self) -> bool {
         !self.told_of_roll_back.swap(true, Ordering::Relaxed)

@@ -70,7 +70,7 @@ fn ask(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
         "store-set" | "store-set-for" | "store-set-bytes" | "store-remove" => store_write(verb, rest),
         "increment" | "increment-for" => increment(connection, verb, rest),
         "calls" => say(connection, CALLS.fetch_add(1, Ordering::Relaxed).saturating_add(1).to_string()),
-        "burn" => Ok(burn(rest)),
+        "burn" => burn(rest),
         "repeat" => repeat(connection, rest),
         "pong" => connection.pong(rest.as_bytes()),
         "timer" => set_timer(connection, rest),
@@ -193,10 +193,11 @@ fn await_room(room: &str) -> Result<(), Failure> {
 }
 
 /// Works for a while, in millions of steps: an event that wants much, and is well all the same.
-fn burn(millions: &str) {
+fn burn(millions: &str) -> Result<(), Failure> {
     for step in 0..number::<u64>(millions) * 1_000_000 {
         black_box(step);
     }
+    Ok(())
 }
 
 /// What no plugin should do. Not inlined: tests look for it in backtraces.
