@@ -156,7 +156,7 @@ fn reload(registry: &Registry, plugin: &str, canary: Option<u8>) -> Answer {
         None => Answer::Refused(registry.unknown(plugin).to_string()),
         Some(Err(error)) => Answer::Refused(error.to_string()),
         Some(Ok(Reload::Unchanged)) => Answer::Done(format!("plugin {plugin}: the file holds what serves already")),
-        Some(Ok(Reload::Swapped { generation, took, canary })) => {
+        Some(Ok(Reload::Swapped { generation, took, canary, .. })) => {
             let share = if canary < 100 { format!(" takes {canary} % of the connections") } else { " serves".into() };
             Answer::Done(format!("plugin {plugin}: generation {generation}{share}, after {} ms", took.as_millis()))
         }

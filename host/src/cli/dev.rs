@@ -305,11 +305,8 @@ enum Swap {
 }
 
 fn swap(app: &App, name: &str) -> Swap {
-    let start = Instant::now();
     match app.reload(name) {
-        Some(Ok(Reload::Swapped { took: compile, .. })) => {
-            Swap::Done(Times { build: None, compile, swap: start.elapsed().saturating_sub(compile) })
-        }
+        Some(Ok(Reload::Swapped { took: compile, swap, .. })) => Swap::Done(Times { build: None, compile, swap }),
         Some(Ok(Reload::Unchanged)) => Swap::Unchanged,
         Some(Err(_)) | None => Swap::Refused,
     }

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,8 @@ const MAX_REJECTED: usize = 100;
 /// The folder of the archive.
 pub struct Archive {
     folder: PathBuf,
+    /// Held while a record is changed: what is kept and what is rejected comes from several threads.
+    changing: Mutex<()>,
 }
 
 /// What is known of one plugin.
@@ -31,16 +34,24 @@ struct Record {
     rejected: Vec<String>,
 }
 
+impl Record {
+    fn has_rejected(&self, hash: &str) -> bool {
+        self.rejected.iter().any(|known| known == hash)
+    }
+}
+
 impl Archive {
     /// The archive in this folder.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, changing: Mutex::default() }
     }
 
-    /// Notes that this component works. The one before is kept too, in case that this one is rejected.
+    /// Notes that this component works, unless its first event was faster to say otherwise. The one before is kept too, in case
+    /// that this one is rejected. Waits for the disk.
     pub fn keep(&self, plugin: &str, hash: &str, component: &[u8]) {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut record = self.record(plugin);
-        if record.good.as_deref() == Some(hash) {
+        if record.good.as_deref() == Some(hash) || record.has_rejected(hash) {
             return;
         }
         let outdated = std::mem::replace(&mut record.before, record.good.replace(hash.to_owned()));
@@ -50,6 +61,7 @@ impl Archive {
 
     /// Notes that this component must not come back; the one before it is the good one again.
     pub fn reject(&self, plugin: &str, hash: &str) {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut record = self.record(plugin);
         record.rejected.retain(|known| known != hash);
         record.rejected.push(hash.to_owned());
@@ -64,7 +76,7 @@ impl Archive {
 
     /// Whether a component was rejected before.
     pub fn is_rejected(&self, plugin: &str, hash: &str) -> bool {
-        self.record(plugin).rejected.iter().any(|known| known == hash)
+        self.record(plugin).has_rejected(hash)
     }
 
     /// The last component that worked.
@@ -138,6 +150,17 @@ mod tests {
         archive.reject("chat", &hash(b"bad"));
         assert!(archive.is_rejected("chat", &hash(b"bad")));
         assert_eq!(archive.last_good("chat").as_deref(), Some(&b"old"[..]));
+    }
+
+    #[test]
+    fn one_that_is_rejected_before_it_is_kept_is_not_good() {
+        let (_folder, archive) = archive();
+        archive.keep("chat", &hash(b"old"), b"old");
+        archive.reject("chat", &hash(b"bad"));
+        archive.keep("chat", &hash(b"bad"), b"bad");
+        assert_eq!(archive.last_good("chat").as_deref(), Some(&b"old"[..]));
+        archive.keep("chat", &hash(b"new"), b"new");
+        assert_eq!(archive.last_good("chat").as_deref(), Some(&b"new"[..]));
     }
 
     #[test]

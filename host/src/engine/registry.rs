@@ -77,6 +77,8 @@ pub enum Reload {
         generation: u64,
         /// The time from reading the file to the swap.
         took: Duration,
+        /// The time of the swap itself.
+        swap: Duration,
         /// The share of the connections that it takes for now, in percent.
         canary: u8,
     },
@@ -107,6 +109,7 @@ impl Registry {
                 Err(error) => errors.push(error),
             }
         }
+        cache.settle();
         let (entries, parted, loading) = (ArcSwap::from_pointee(entries), Mutex::default(), Mutex::default());
         let registry = Self { engine, cache, archive, entries, parted, loading };
         if errors.is_empty() { Ok(registry) } else { Err(LoadErrors(errors)) }
@@ -140,7 +143,7 @@ impl Registry {
         let metrics = &self.engine.abilities.metrics;
         plugin.note_trouble(outcome.as_ref().err().map(ToString::to_string));
         match &outcome {
-            Ok(Reload::Swapped { generation, took, canary }) => {
+            Ok(Reload::Swapped { generation, took, canary, .. }) => {
                 metrics.reloads.inc();
                 let (took_ms, canary) = (took.as_millis() as u64, *canary);
                 tracing::info!(plugin = name, generation, took_ms, canary, "reloaded");
@@ -158,7 +161,9 @@ impl Registry {
     fn try_reload(&self, name: &str, order: Order) -> Option<(Arc<Plugin>, Result<Reload, LoadError>)> {
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = self.entries.load().get(name).cloned()?;
-        Some((entry.plugin.clone(), self.reload_entry(&entry, order)))
+        let outcome = self.reload_entry(&entry, order);
+        self.cache.settle();
+        Some((entry.plugin.clone(), outcome))
     }
 
     fn reload_entry(&self, entry: &Entry, order: Order) -> Result<Reload, LoadError> {
@@ -174,7 +179,10 @@ impl Registry {
         let next = accept((&self.engine, &self.cache, &self.archive), source, &candidate, || plugin.next_number())?;
         let (generation, took) = (next.identity.generation, start.elapsed());
         let canary = self.roll_out(entry, next, order, took);
-        Ok(Reload::Swapped { generation, took, canary })
+        let swap = start.elapsed().saturating_sub(took);
+        // Events are on the new code by now, and need not wait for the disk.
+        self.archive.keep(&source.name, &candidate.hash, &candidate.bytes);
+        Ok(Reload::Swapped { generation, took, swap, canary })
     }
 
     /// Rolls a generation out; gives the share of the connections that it takes for now, in percent.
@@ -284,10 +292,12 @@ fn first(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source
 
 fn from_file(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source) -> Result<Generation, LoadError> {
     let candidate = compile::read(source, engine.abilities.limits().plugin_bytes)?;
-    accept((engine, cache, archive), source, &candidate, || FIRST)
+    let generation = accept((engine, cache, archive), source, &candidate, || FIRST)?;
+    archive.keep(&source.name, &candidate.hash, &candidate.bytes);
+    Ok(generation)
 }
 
-/// Makes a generation of a component that was not rejected before, and notes that it works.
+/// Makes a generation of a component that was not rejected before.
 fn accept(
     (engine, cache, archive): (&Arc<Engine>, &Cache, &Archive),
     source: &Source,
@@ -297,9 +307,7 @@ fn accept(
     if archive.is_rejected(&source.name, &candidate.hash) {
         return Err(rejected(source));
     }
-    let generation = compile::load(engine, Some(cache), (source, candidate), number())?;
-    archive.keep(&source.name, &candidate.hash, &candidate.bytes);
-    Ok(generation)
+    compile::load(engine, Some(cache), (source, candidate), number())
 }
 
 fn rejected(source: &Source) -> LoadError {

@@ -33,6 +33,7 @@ impl Registry {
         let (entries, next, loaded) = Default::default();
         let mut change = Change { registry: self, entries, next, loaded, _one_at_a_time };
         let errors: Vec<_> = sources.into_iter().filter_map(|source| change.add(source).err()).collect();
+        self.cache.settle();
         if errors.is_empty() { Ok(change) } else { Err(LoadErrors(errors)) }
     }
 
