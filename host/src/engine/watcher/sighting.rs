@@ -183,6 +183,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_came_whole_is_waited_for_less_than_one_that_may_be_written_to() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let mut sighting = Sighting::new(file.path().to_owned());
+        let mut waits = |touch| {
+            sighting.note(touch);
+            sighting.due(&PACE).zip(sighting.changed).map(|(due, changed)| due - changed)
+        };
+        let (renamed, closed, open) = (waits(Touch::Renamed), waits(Touch::Closed), waits(Touch::Open));
+        assert_eq!([renamed, closed, open], [PACE.quiet_when_renamed, PACE.quiet, PACE.quiet_while_open].map(Some));
+        assert!(renamed < closed && closed < open);
+    }
+
+    #[test]
     fn times_that_are_set_back_do_not_hide_a_change() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         fs::write(file.path(), "one").expect("it can be written");
