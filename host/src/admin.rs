@@ -2,13 +2,16 @@
 //!
 //! A Unix socket that only the server's own user may open. A client sends one line of JSON, a [`Request`], and gets one
 //! line, an [`Answer`]; `cli/control` is that client. Everything is done by the registry; here it is only put into words.
-//! Invariant: nothing that is sent here can stop the server or keep a thread for longer than [`PATIENCE`] and a reload.
+//! Each conversation has a thread of its own, so that one can look while another waits for a reload.
+//! Invariant: nothing that is sent here can stop the server, keep a thread for longer than [`PATIENCE`] and a reload, or more
+//! threads than [`MOST_AT_ONCE`].
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,10 +19,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::plugin::Report;
-use crate::engine::registry::{Order, Registry, Reload};
+use crate::engine::registry::{Order, Registry, Rejected, Reload};
 
 /// How long a client may take to send its line, and to read the answer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// So many conversations at the same time; more wait.
+const MOST_AT_ONCE: usize = 16;
 /// The most bytes of a request's line.
 const MAX_LINE: u64 = 64 * 1024;
 
@@ -35,6 +40,9 @@ pub enum Request {
         plugin: String,
         /// The share of the connections that takes it first, in percent; none for what the configuration says.
         canary: Option<u8>,
+        /// Whether a file that was rejected before is tried again.
+        #[serde(default)]
+        force: bool,
     },
     /// To go back to the generation before.
     Rollback {
@@ -111,18 +119,37 @@ fn bind(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 fn serve(listener: &UnixListener, registry: &Weak<Registry>, stopping: &AtomicBool) {
+    let (ends, ended) = sync_channel(MOST_AT_ONCE);
+    let mut open = 0;
     for stream in listener.incoming() {
         if stopping.load(Ordering::SeqCst) {
             return;
         }
         let (Ok(stream), Some(registry)) = (stream, registry.upgrade()) else { continue };
-        if let Err(error) = converse(stream, &registry) {
-            tracing::debug!("a client of the control socket was lost: {error}");
+        open -= ended.try_iter().count();
+        if open == MOST_AT_ONCE && ended.recv().is_ok() {
+            open -= 1;
+        }
+        let (log, ends) = (tracing::dispatcher::get_default(Clone::clone), ends.clone());
+        let talk = move || {
+            tracing::dispatcher::with_default(&log, || converse(stream, &registry));
+            // Nobody counts any more once the server stops.
+            let _ = ends.send(());
+        };
+        // Not waited for: a server that stops does not wait for a reload.
+        if std::thread::Builder::new().name("command".into()).spawn(talk).is_ok() {
+            open += 1;
         }
     }
 }
 
-fn converse(mut stream: UnixStream, registry: &Registry) -> std::io::Result<()> {
+fn converse(stream: UnixStream, registry: &Registry) {
+    if let Err(error) = answer_one(stream, registry) {
+        tracing::debug!("a client of the control socket was lost: {error}");
+    }
+}
+
+fn answer_one(mut stream: UnixStream, registry: &Registry) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
@@ -139,7 +166,10 @@ fn converse(mut stream: UnixStream, registry: &Registry) -> std::io::Result<()> 
 fn answer(request: Request, registry: &Registry) -> Answer {
     match request {
         Request::Plugins => Answer::Plugins(registry.plugins().values().map(|plugin| plugin.report()).collect()),
-        Request::Reload { plugin, canary } => reload(registry, &plugin, canary),
+        Request::Reload { plugin, canary, force } => {
+            let rejected = if force { Rejected::Forgive } else { Rejected::Refuse };
+            reload(registry, &plugin, Order { by: "command", canary, rejected })
+        }
         Request::Rollback { plugin } => registry.roll_back(&plugin).map_or_else(
             |error| Answer::Refused(error.to_string()),
             |(from, to)| Answer::Done(format!("plugin {plugin}: generation {to} serves again in place of {from}")),
@@ -151,10 +181,13 @@ fn answer(request: Request, registry: &Registry) -> Answer {
     }
 }
 
-fn reload(registry: &Registry, plugin: &str, canary: Option<u8>) -> Answer {
-    match registry.reload(plugin, Order { by: "command", canary }) {
+fn reload(registry: &Registry, plugin: &str, order: Order) -> Answer {
+    match registry.reload(plugin, order) {
         None => Answer::Refused(registry.unknown(plugin).to_string()),
         Some(Err(error)) => Answer::Refused(error.to_string()),
+        Some(Ok(Reload::Shared { generation, canary })) => Answer::Done(format!(
+            "plugin {plugin}: generation {generation} was rolled out already and takes {canary} % of the connections now"
+        )),
         Some(Ok(Reload::Unchanged)) => Answer::Done(format!("plugin {plugin}: the file holds what serves already")),
         Some(Ok(Reload::Swapped { generation, took, canary, .. })) => {
             let share = if canary < 100 { format!(" takes {canary} % of the connections") } else { " serves".into() };

@@ -3,6 +3,7 @@
 //! Everything is made here, in order, and handed to whoever needs it; nothing reaches back up.
 //! Invariant: the listener is bound last, so a server that accepts is a server that works.
 
+mod changes;
 pub mod settings;
 
 use std::collections::BTreeSet;
@@ -151,7 +152,7 @@ impl App {
 
     /// Reads a plugin's file again; none where there is no such plugin.
     pub fn reload(&self, plugin: &str) -> Option<Result<Reload, LoadError>> {
-        self.registry.reload(plugin, Order { by: "command", canary: None })
+        self.registry.reload(plugin, Order::by("command"))
     }
 
     /// The plugins, and what is done with their generations.
@@ -239,7 +240,7 @@ fn watched(config: &Config) -> BTreeSet<PathBuf> {
 }
 
 /// Says that a watched file, or its whole folder, is gone or back.
-pub fn report_presence(file: &Path, change: Change) {
+fn report_presence(file: &Path, change: Change) {
     let folder = file.parent().unwrap_or(Path::new("/"));
     match change {
         Change::Back => tracing::info!("{} is back", file.display()),

@@ -181,7 +181,10 @@ impl Chain {
         let unfit = fault.unfit.as_ref().filter(|_| self.registry.resets_state(&fault.plugin));
         let reset = unfit.is_some_and(|unfit| transaction.kept.state.reset(unfit));
         match () {
-            () if reset => fault.report_reset(connection, self.metrics()),
+            () if reset => {
+                fault.report_reset(connection, self.metrics());
+                self.registry.note_reset(fault);
+            }
             () if transaction.kept.gone => fault.report_untold(connection),
             () => fault.report(connection, self.metrics()),
         }

@@ -51,6 +51,9 @@ enum Command {
         /// The share of the connections that takes it first, in percent
         #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99))]
         canary: Option<u8>,
+        /// Try a file again that was rejected before
+        #[arg(long)]
+        force: bool,
     },
     /// Have a running server go back to the generation of a plugin before
     Rollback(Plugin),
@@ -86,7 +89,7 @@ struct Place {
 /// Runs the command that was typed.
 pub fn run() -> ExitCode {
     let line = Line::parse();
-    log_to_stderr(if matches!(line.command, Command::Dev(_)) { dev::LOG } else { "info" });
+    log_to_stderr();
     let outcome = match line.command {
         Command::Serve(place) => place.config().and_then(|config| serve::run(&config)),
         Command::Dev(place) => place.config().and_then(|config| dev::run(&config)),
@@ -94,7 +97,9 @@ pub fn run() -> ExitCode {
         Command::Check(project) => project.config().and_then(|config| check::run(&config)),
         Command::CompileComponent(order) => return compile::run(&order),
         Command::Plugins(project) => ask(&project, Request::Plugins),
-        Command::Reload { plugin, canary } => ask(&plugin.project, Request::Reload { plugin: plugin.name, canary }),
+        Command::Reload { plugin, canary, force } => {
+            ask(&plugin.project, Request::Reload { plugin: plugin.name, canary, force })
+        }
         Command::Rollback(plugin) => ask(&plugin.project, Request::Rollback { plugin: plugin.name }),
         Command::Promote(plugin) => ask(&plugin.project, Request::Promote { plugin: plugin.name }),
     };
@@ -128,8 +133,8 @@ impl Place {
     }
 }
 
-/// The log goes to stderr, so that stdout holds only what was asked for. `RUST_LOG` says what is kept, or else the default.
-fn log_to_stderr(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+/// The log goes to stderr, so that stdout holds only what was asked for. `RUST_LOG` says what is kept.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(dev::has_colors()).init();
 }

@@ -13,6 +13,9 @@ const MIB: usize = 1024 * KIB;
 /// More would be a queue without a bound.
 const MAX_STORE_WRITES: usize = 1_000_000;
 
+/// With less, the compiling process cannot even start its threads and compile an empty plugin.
+const MIN_COMPILE_MEMORY: usize = 32 * MIB;
+
 /// What each part of the server may take. Sizes in bytes, times in milliseconds.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -218,6 +221,9 @@ impl Limits {
         match self {
             _ if self.inbox_mails < 4 => Some(("inbox-mails", "must be at least 4, a quarter for each tenant")),
             _ if !(1..=MAX_STORE_WRITES).contains(&self.store_writes) => Some(("store-writes", "must be 1 to 1000000")),
+            _ if self.compile_memory_bytes < MIN_COMPILE_MEMORY => {
+                Some(("compile-memory-bytes", "must be at least 33554432 (32 MiB), since no plugin compiles with less"))
+            }
             _ if self.message_bytes > 256 * MIB => Some(("message-bytes", "must be at most 256 MiB")),
             _ => None,
         }
@@ -238,6 +244,15 @@ mod tests {
         for (store_writes, problem) in [(0, true), (1, false), (1_000_000, false), (1_000_001, true)] {
             let limits = Limits { store_writes, ..Limits::default() };
             assert_eq!(limits.problem().map(|(key, _)| key), problem.then_some("store-writes"));
+        }
+    }
+
+    #[test]
+    fn memory_for_compiling_is_enough_for_some_plugin() {
+        for (compile_memory_bytes, problem) in [(0, true), (MIN_COMPILE_MEMORY - 1, true), (MIN_COMPILE_MEMORY, false)]
+        {
+            let limits = Limits { compile_memory_bytes, ..Limits::default() };
+            assert_eq!(limits.problem().map(|(key, _)| key), problem.then_some("compile-memory-bytes"));
         }
     }
 

@@ -90,7 +90,9 @@ pub struct Metrics {
     pub events_again: Counter,
     /// Plugin files that could not be loaded.
     pub failed_loads: Counter,
-    /// Of these, because compiling passed a limit.
+    /// Loads that were given up, because the file changed meanwhile.
+    pub outdated_loads: Counter,
+    /// Of the failed ones, because compiling passed a limit.
     pub compile_limits: Counter,
     /// Configurations that were applied while the server ran.
     pub reconfigurations: Counter,
@@ -167,6 +169,7 @@ impl Metrics {
             ("rollbacks", "Generations that were rolled back", &self.rollbacks),
             ("events_again", "Events that were run again on the generation before", &self.events_again),
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),
+            ("outdated_loads", "Loads given up because the file changed meanwhile", &self.outdated_loads),
             ("compile_limits", "Plugin files whose compiling passed a limit", &self.compile_limits),
             ("reconfigurations", "Configurations applied while the server ran", &self.reconfigurations),
             ("failed_reconfigurations", "Configurations that were not applied", &self.failed_reconfigurations),

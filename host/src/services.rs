@@ -240,7 +240,9 @@ impl Runner {
             Ok(reply) => reply,
             Err(fault) => return self.faulted(&fault),
         };
-        self.plugin.note_event(generation, Duration::ZERO, self.clock().now());
+        if let Some(trial) = self.plugin.serving().trial(generation) {
+            self.plugin.note_event(&trial, Duration::ZERO, self.clock().now());
+        }
         if engine.reuses() {
             self.instance = Some(instance);
         }

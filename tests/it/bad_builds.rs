@@ -171,6 +171,26 @@ async fn l2_a_file_that_is_written_in_pieces_is_never_taken_before_it_is_whole()
     expect_build(&mut ann, 2).await;
 }
 
+#[tokio::test]
+async fn l2_a_folder_that_goes_and_comes_back() {
+    let server = setup(ANSWERS).watch().start();
+    let mut ann = server.connect("/ws").await;
+    let (folder, away) = (server.folder().join("built"), server.folder().join("away"));
+    std::fs::create_dir(&folder).expect("it can be made");
+    std::fs::copy(server.file("answers"), folder.join("answers_1.wasm")).expect("it is there");
+    server.reconfigure(&ANSWERS.replace("answers_1", "built/answers_1")).await.expect("it is right");
+    std::fs::rename(&folder, &away).expect("it is there");
+    let gone = format!("the folder {} is gone; the code goes on", folder.display());
+    server.logged(|record| record.message.starts_with(&gone)).await;
+    expect_build(&mut ann, 1).await;
+    std::fs::rename(&away, &folder).expect("it was moved there");
+    let back = format!("{} is back", folder.join("answers_1.wasm").display());
+    server.logged(|record| record.message == back).await;
+    std::fs::write(folder.join("answers_1.wasm"), components().bytes("answers_2")).expect("it can be written");
+    server.logged(|record| record.message == "reloaded").await;
+    expect_build(&mut ann, 2).await;
+}
+
 #[test]
 fn l2_a_server_without_a_good_component_does_not_start_and_says_why() {
     let error = setup(&ANSWERS.replace("answers_1", "other_world")).try_start().err().expect("it does not start");

@@ -23,6 +23,7 @@ mod protocol;
 mod proxies;
 mod queue;
 mod reconfigure;
+mod reconfigure_plugins;
 mod reload;
 mod rollout;
 mod rooms;

@@ -18,7 +18,7 @@ fn rebuilt(component: &str) -> Vec<u8> {
 fn swapped(reload: Reload) -> u64 {
     match reload {
         Reload::Swapped { generation, .. } => generation,
-        Reload::Unchanged => panic!("nothing was swapped"),
+        Reload::Unchanged | Reload::Shared { .. } => panic!("nothing was swapped"),
     }
 }
 

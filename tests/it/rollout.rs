@@ -8,6 +8,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use switchboard_harness::{Client, Clock, Reload, Reuse, TestServer};
 
+use switchboard::engine::registry::{Order, Rejected};
+
 use crate::fixtures::setup;
 
 /// Build 1 on all workers; `limits` are keys of `[server.limits]`, `plugin` is added to the plugin.
@@ -61,6 +63,7 @@ async fn l5_an_event_that_faults_on_the_new_generation_runs_on_the_one_before() 
     }
     assert_eq!((server.metrics().events_again.get(), server.metrics().faults.get()), (5, 5));
     assert_eq!(server.metrics().rollbacks.get(), 0);
+    assert_eq!(events(&server), [(5, 0), (45, 5)]);
     let fault = server.logged(|record| record.message.starts_with("guest fault")).await;
     assert_eq!((fault.field("plugin"), fault.field("generation")), ("moody", "2"));
     assert!(fault.field("printed").contains("not to my taste"), "{fault}");
@@ -84,8 +87,16 @@ async fn l5_past_the_budget_of_faults_the_roll_out_is_undone() {
     assert_eq!(server.metrics().rollbacks.get(), 1);
     let told = server.logged(|record| record.message.starts_with("rolled back")).await;
     assert_eq!((told.field("plugin"), told.field("generation")), ("moody", "2"));
-    let again = server.reload("moody").await.expect_err("the file is as it was");
-    assert!(again.to_string().contains("rejected"), "{again}");
+    let again = server.reload("moody").await.expect_err("the file is as it was").to_string();
+    assert!(again.contains("was rejected before, because it faulted at once, or too often; change it"), "{again}");
+    assert!(again.ends_with("to try it all the same: `switchboard reload moody --force`"), "{again}");
+    let force = Order { rejected: Rejected::Forgive, ..Order::by("command") };
+    let forced = server.app().registry().reload("moody", force).expect("there is such a plugin");
+    assert!(matches!(forced, Ok(Reload::Swapped { generation: 3, .. })), "{forced:?}");
+    assert_eq!(build(&mut ann).await, 2);
+    assert_eq!(server.app().registry().roll_back("moody"), Ok((3, 1)));
+    let again = server.reload("moody").await.expect_err("it was rejected once more").to_string();
+    assert!(again.contains("because it was rolled back by command"), "{again}");
 }
 
 #[tokio::test]
@@ -149,6 +160,12 @@ async fn builds(clients: &mut [Client]) -> Vec<u64> {
         builds.push(first);
     }
     builds
+}
+
+/// Events and faults, on the old side and on the new one.
+fn events(server: &TestServer) -> [(u64, u64); 2] {
+    let rollout = server.app().registry().plugins()["moody"].report().rollout.expect("there is a roll-out");
+    [rollout.old, rollout.new].map(|seen| (seen.events, seen.faults))
 }
 
 /// How many connections ended on the old side, and how many on the new one.

@@ -69,6 +69,12 @@ fn migrations(server: &TestServer) -> usize {
     server.log().records().iter().filter(|record| record.message == "migrates handler from 0").count()
 }
 
+/// What the newest generation did with states: its version of them, values migrated, gone back to, and reset.
+fn carried(server: &TestServer) -> (u32, u64, u64, u64) {
+    let states = server.app().registry().plugins()["profiles"].report().states;
+    (states.version, states.migrated, states.rolled_back, states.reset)
+}
+
 /// Mismatches, migrated values and values that went back.
 fn counted(server: &TestServer) -> (u64, u64, u64) {
     let metrics = server.metrics();
@@ -113,6 +119,7 @@ async fn l3_a_state_that_does_not_fit_starts_empty_under_reset() {
     promote(&server, "profile_apart").await;
     say(&mut ann, "hi", json!(["hi"])).await;
     say(&mut ann, "again", json!(["hi", "again"])).await;
+    assert_eq!(carried(&server), (0, 0, 0, 1));
     let record = server.logged(|record| record.message.starts_with("the state starts empty")).await;
     assert_eq!((record.level, record.field("plugin")), (Level::DEBUG, "profiles"));
     assert_eq!((counted(&server), server.metrics().faults.get()), ((1, 0, 0), 0));
@@ -158,9 +165,11 @@ async fn l3_state_is_migrated_once_for_each_connection() {
         say(&mut new, "hi", json!({"first": "", "last": ""})).await;
     }
     assert_eq!((migrations(&server), counted(&server)), (1, (0, 1, 0)));
+    assert_eq!(carried(&server), (1, 1, 0, 0));
     say(&mut bob, "name Bob Lee", json!({"first": "Bob", "last": "Lee"})).await;
     say(&mut bob, "hi", json!({"first": "Bob", "last": "Lee"})).await;
     assert_eq!((migrations(&server), counted(&server)), (2, (0, 2, 0)));
+    assert_eq!(carried(&server), (1, 2, 0, 0));
 }
 
 #[tokio::test]
@@ -215,6 +224,19 @@ async fn l3_a_migration_that_makes_too_much() {
 }
 
 #[tokio::test]
+async fn l3_while_a_build_is_young_a_migration_that_fails_leaves_the_event_to_the_build_before() {
+    for (name, why) in [("Unfit", "nobody has"), ("Trap", "is too much"), ("Endless", "ran for more than 100 ms")] {
+        let server = profiles("", "event-cpu-ms = 100");
+        let mut ann = named(&server, name).await;
+        take(&server, "profile_moved").await;
+        say(&mut ann, "hi", json!({"name": name, "messages": 2})).await;
+        let fault = server.logged(|record| record.message.starts_with("guest fault")).await;
+        assert!(format!("{} {}", fault.message, fault.field("printed")).contains(why), "{fault}");
+        say(&mut ann, "hi", json!({"name": name, "messages": 3})).await;
+    }
+}
+
+#[tokio::test]
 async fn l3_a_build_that_cannot_say_its_version_is_not_taken() {
     for (version, why) in [("trap", "no version today"), ("endless", "it ran for more than 200 ms")] {
         let server = profiles(&format!("config = {{ version = '{version}' }}"), "event-cpu-ms = 200");
@@ -258,6 +280,7 @@ async fn l9_a_build_that_is_gone_back_to_finds_the_state_of_before() {
     say(&mut bob, "hi", json!({"name": "Bob", "messages": 2})).await;
     say(&mut cid, "hi", json!({"name": "Cid", "messages": 2})).await;
     assert_eq!(counted(&server), (0, 2, 2), "Cid was never migrated");
+    assert_eq!(carried(&server), (0, 0, 2, 0));
     let lost = |record: &Record| record.message.contains("what was stored since is lost");
     let record = server.logged(lost).await;
     assert_eq!((record.level, record.field("plugin"), record.field("generation")), (Level::WARN, "profiles", "1"));

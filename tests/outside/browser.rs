@@ -146,14 +146,11 @@ fn a_page_that_lost_its_connection_gets_what_it_missed() {
 fn chat() -> Project {
     let source = repository().join("plugins/chat/src/lib.rs");
     let project = Project::with_plugin("browser_chat", &fs::read_to_string(source).expect("it is there"));
-    let page = repository().join("examples/chat/page");
-    project.replace(
-        "switchboard.toml",
-        "[[route]]",
-        &format!(
-            "[[room]]\nname = 'chat/*'\nkeep = 1000\n\n[[static]]\npath = '/'\nfolder = '{}'\n\n[[route]]",
-            page.display()
-        ),
-    );
+    let folder = |path: &str, folder: &str| {
+        format!("[[static]]\npath = '{path}'\nfolder = '{}'\n\n", repository().join("examples").join(folder).display())
+    };
+    let pages = folder("/", "chat/page") + &folder("/shared", "shared");
+    let room = "[[room]]\nname = 'chat/*'\nkeep = 1000\n\n";
+    project.replace("switchboard.toml", "[[route]]", &format!("{room}{pages}[[route]]"));
     project
 }

@@ -22,12 +22,15 @@ impl Client {
         Self { socket }
     }
 
-    /// Says something and returns what comes next.
+    /// Says something and returns what comes next, pings of a server that was long silent apart.
     pub fn ask(&mut self, text: &str) -> String {
         self.socket.send(Message::text(text)).expect("the connection is open");
-        match self.socket.read() {
-            Ok(Message::Text(answer)) => answer.to_string(),
-            other => panic!("no answer to `{text}`, but {other:?}"),
+        loop {
+            match self.socket.read() {
+                Ok(Message::Text(answer)) => return answer.to_string(),
+                Ok(Message::Ping(_)) => {}
+                other => panic!("no answer to `{text}`, but {other:?}"),
+            }
         }
     }
 

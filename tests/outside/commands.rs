@@ -38,6 +38,22 @@ fn a_configuration_that_is_not_there_says_what_to_name() {
     }
 }
 
+/// At the least memory that can be configured a plugin does compile.
+#[test]
+fn memory_for_compiling_that_no_plugin_can_do_with_is_refused() {
+    let project = Project::new("compile_memory");
+    project.write("echo.wasm", fs::read(example_component("echo")).expect("the example was built"));
+    let limited = |bytes: u64| {
+        project.write("switchboard.toml", format!("[server.limits]\ncompile-memory-bytes = {bytes}\n{PLUGIN}{ROUTE}"));
+    };
+    limited(32 * 1024 * 1024 - 1);
+    let said = refused(project.folder());
+    assert!(said.contains(":compile-memory-bytes: must be at least 33554432 (32 MiB)"), "{said}");
+    limited(32 * 1024 * 1024);
+    let checked = run(&mut switchboard("check", project.folder()));
+    assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
+}
+
 #[test]
 fn what_is_wrong_in_the_configuration_is_said_with_file_line_and_key() {
     let project = Project::new("wrong_configuration");

@@ -184,6 +184,46 @@ fn a_compiling_process_that_is_killed() {
     takes_another(&project, &mut server, &mut ann);
 }
 
+/// The process is stopped, so that only whoever has something newer ends it.
+#[test]
+fn a_newer_file_ends_the_compiling_of_the_one_before() {
+    let project = project("compiling_newer", "");
+    let mut server = Server::serve(project.folder());
+    let mut ann = Client::connect(server.address, "/other");
+    replace(&project, &echo_with_code(LARGE));
+    let compiler = compiling(&mut server);
+    signal("STOP", &compiler);
+    // It need not wait for the server to answer.
+    let shown = Program::start(bare().arg("plugins").arg(project.folder())).finish();
+    assert!(shown.stdout.contains("other  generation 1  "), "{}", shown.stdout);
+    takes_another(&project, &mut server, &mut ann);
+    assert!(!is_compiling(&compiler));
+    let shown = Program::start(bare().arg("plugins").arg(project.folder())).finish();
+    assert!(!shown.stdout.contains("not loaded"), "{}", shown.stdout);
+}
+
+#[test]
+fn files_that_come_faster_than_they_compile_are_taken_all_the_same() {
+    let project = project("compiling_flood", "");
+    let mut server = Server::serve(project.folder());
+    let mut ann = Client::connect(server.address, "/other");
+    let mut compilers = Vec::new();
+    for number in 0..4 {
+        replace(&project, &echo_with_code(HEAVY + number * 100_000));
+        let compiler = compiling(&mut server);
+        signal("STOP", &compiler);
+        compilers.push(compiler);
+    }
+    replace(&project, &echo_with_code(2));
+    server.program.expect("a newer file waits until the one before is compiled, since 3 were given up");
+    let last = compilers.pop().expect("there were four");
+    assert!(is_compiling(&last) && !compilers.iter().any(|compiler| is_compiling(compiler)));
+    signal("CONT", &last);
+    server.program.expect_within("reloaded", PATIENCE_WITH_COMPILERS);
+    server.program.expect("reloaded");
+    assert_eq!(ann.ask("still here"), "still here");
+}
+
 /// What compiles for a server that is killed would only be in the way of the next one.
 #[test]
 fn a_compiling_process_ends_with_its_server() {

@@ -56,12 +56,20 @@ fn generations_go_forth_and_back_by_command() {
     assert_eq!(refused(&["reload", "ecko"], folder), "there is no plugin `ecko`; there are: echo");
 
     project.write("echo.wasm", rebuilt(b'2'));
-    // The watcher may have been faster; then nothing is left to do.
-    done(&["reload", "echo", "--canary", "30"], folder);
+    // The watcher may have been faster; then there is a canary all the same.
+    let answer = done(&["reload", "echo", "--canary", "30"], folder);
+    assert!(answer.contains("generation 2 ") && answer.contains(" takes 30 % of the connections"), "{answer}");
     let shown = done(&["plugins"], folder);
-    assert!(shown.contains("generation 2") && shown.contains("in place of generation 1"), "{shown}");
+    assert!(shown.contains("rolled out to 30 % of the connections, in place of generation 1"), "{shown}");
+    let again = done(&["reload", "echo", "--canary", "50"], folder);
+    assert_eq!(again, "plugin echo: generation 2 was rolled out already and takes 50 % of the connections now");
     assert_eq!(done(&["promote", "echo"], folder), "plugin echo: generation 2 takes all connections");
     assert_eq!(done(&["rollback", "echo"], folder), "plugin echo: generation 1 serves again in place of 2");
+
+    let rejected = refused(&["reload", "echo"], folder);
+    assert!(rejected.contains("because it was rolled back by command") && rejected.contains("--force"), "{rejected}");
+    assert!(done(&["reload", "echo", "--force"], folder).starts_with("plugin echo: generation 3 serves, after "));
+    assert_eq!(done(&["rollback", "echo"], folder), "plugin echo: generation 1 serves again in place of 3");
 
     project.write("echo.wasm", "no component");
     let wrong = refused(&["reload", "echo"], folder);

@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::client::Client;
 use crate::program::PATIENCE;
 use crate::project::Project;
-use crate::switchboard::{Server, example_component, run, switchboard};
+use crate::switchboard::{Server, bare, example_component, run, switchboard};
 
 /// A handler that answers with this word in front.
 fn source(word: &str) -> String {
@@ -181,6 +181,76 @@ fn a_build_command_that_is_missing_and_one_that_writes_nothing_are_named() {
     project.write("left/also", "rm -f left.wasm; exit 0");
     server.program.expect(&format!("succeeded, but there is no {}", path.display()));
     assert_eq!(client.ask("hi"), "hi");
+}
+
+#[test]
+fn a_source_folder_that_goes_and_comes_back_is_watched_again() {
+    let project = scripted("dev_folder");
+    let mut server = Server::dev(project.folder());
+    fs::rename(project.path("left"), project.path("away")).expect("it is there");
+    server.program.expect(&format!("the source {} is gone", project.path("left").display()));
+    fs::rename(project.path("away"), project.path("left")).expect("it was moved there");
+    server.program.expect(&format!("left unchanged  {} is back", project.path("left").display()));
+    fs::remove_dir_all(project.path("left")).expect("it is there");
+    project.write("left/also", "");
+    project.write("left/source", section("two"));
+    server.program.expect("left reloaded");
+    project.write("left/source", section("three"));
+    server.program.expect("left reloaded  left/source: ");
+}
+
+/// What others do to a server in `dev` is in its log, and what it does itself is one line.
+#[test]
+fn what_is_done_by_command_or_by_the_configuration_is_shown() {
+    let project = scripted("dev_commands");
+    project.replace("switchboard.toml", "[plugins.left]", "[server]\nwatch = 'off'\n[plugins.left]");
+    let mut server = Server::dev(project.folder());
+    let command = |words: &[&str]| assert_eq!(run(bare().args(words).arg(project.folder())).code, Some(0), "{words:?}");
+    project.write("left/source", section("two"));
+    server.program.expect("left reloaded  left/source: ");
+    command(&["promote", "left"]);
+    server.program.expect("promoted by command");
+    command(&["rollback", "left"]);
+    server.program.expect("rolled back by command");
+    project.write("left/also", "# the same component");
+    server.program.expect("was rejected before, because it was rolled back by command");
+    command(&["reload", "left", "--force"]);
+    server.program.expect("reloaded plugin=\"left\"");
+    server.program.signal("TERM");
+    let ended = server.program.finish();
+    assert_eq!(ended.stderr.matches("was rejected before").count(), 1, "{}", ended.stderr);
+}
+
+#[test]
+fn states_that_are_migrated_are_told_of_as_it_happens() {
+    let source = |version: &str| {
+        let migration = "impl switchboard_sdk::Migration for Answer {
+    const VERSION: u32 = 1;
+    fn migrate(&self, _: u32, _: &str, value: Vec<u8>) -> Result<Vec<u8>, String> {
+        Ok(value)
+    }
+}
+";
+        let (migration, exports) =
+            if version == "1" { (migration, "Answer: handler, migration") } else { ("", "Answer") };
+        let source = source(version).replace("State = ()", "State = u32").replace("_: &mut ()", "state: &mut u32");
+        let source = source.replace("        Ok(", "        *state += 1;\n        Ok(");
+        source.replace("export!(Answer);", &format!("{migration}export!({exports});"))
+    };
+    let project = Project::with_plugin("dev_states", &source("0"));
+    let mut server = Server::dev(project.folder());
+    let mut clients = [(); 2].map(|()| Client::connect(server.address, "/ws"));
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask("hi"), "0 hi"));
+    project.write("src/lib.rs", source("1"));
+    let line = server.program.expect("dev_states reloaded");
+    assert!(
+        line.ends_with("2 open connections; state 0 -> 1: each connection's is migrated at its next event"),
+        "{line}"
+    );
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask("hi"), "1 hi"));
+    server.program.expect("dev_states states  version 1: 2 migrated so far");
+    let shown = run(bare().arg("plugins").arg(project.folder())).stdout;
+    assert!(shown.contains("state version 1 of generation 2: 2 values migrated"), "{shown}");
 }
 
 #[test]

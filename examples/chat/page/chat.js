@@ -4,7 +4,7 @@
 // comes back to the same place and a link leads into a room. After a loss the page asks for what it missed: the server said
 // where in the room it was ("joined"), and each message since is one further.
 
-import { Connection } from "./connection.js";
+import { Connection } from "/shared/connection.js";
 import * as view from "./view.js";
 
 /** How long to wait for more who come and go before the server is asked how many are present, in milliseconds. */

@@ -3,7 +3,7 @@
 // The state that is shown is that of the stocks; all three come from one server. A ping now and then measures the way there and
 // back, which is shown beside it.
 
-import { Connection } from "./connection.js";
+import { Connection } from "/shared/connection.js";
 import * as view from "./view.js";
 
 const SHOWN = {
@@ -32,7 +32,7 @@ window.stocks = Object.freeze({
 });
 
 function subscribe() {
-  for (const kind of Object.keys(SHOWN)) connections.set(kind, new Connection(address(kind), reports(kind)));
+  for (const kind of Object.keys(SHOWN)) connections.set(kind, new Connection(() => address(kind), reports(kind)));
 }
 
 /** The server closes with 1000 then, and `lost` is told of it. */

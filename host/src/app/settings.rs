@@ -6,13 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use anyhow::{Context, Result};
 
+use super::changes::Changes;
 use super::{check_serves, plan, report_presence, sources, watched};
-use crate::config::Config;
-use crate::engine::registry::Order;
+use crate::config::{Config, WatchConfig};
+use crate::engine::registry::{LoadErrors, Order};
 use crate::engine::watcher::{Change, Watch, Watcher};
 use crate::server::Shared;
 
@@ -20,6 +21,8 @@ use crate::server::Shared;
 pub struct Settings {
     shared: Arc<Shared>,
     config: Mutex<Config>,
+    /// The plugin files of a configuration that is not in force, because one of its plugins does not load.
+    awaited: Mutex<BTreeSet<PathBuf>>,
     /// None where nothing is watched.
     watcher: OnceLock<Watcher>,
 }
@@ -27,8 +30,8 @@ pub struct Settings {
 impl Settings {
     /// With what the server started with.
     pub fn new(config: &Config, shared: &Arc<Shared>) -> Arc<Self> {
-        let (shared, config) = (shared.clone(), Mutex::new(config.clone()));
-        Arc::new(Self { shared, config, watcher: OnceLock::new() })
+        let (shared, config, awaited) = (shared.clone(), Mutex::new(config.clone()), Mutex::default());
+        Arc::new(Self { shared, config, awaited, watcher: OnceLock::new() })
     }
 
     /// Reads the file again and applies it, or says what is wrong with it, in the words of `check`, and changes nothing.
@@ -48,19 +51,59 @@ impl Settings {
             Err(error) => {
                 metrics.failed_reconfigurations.inc();
                 tracing::error!("the configuration was not applied, the one before goes on: {error:#}");
+                if !self.awaited().is_empty() {
+                    tracing::info!("the configuration is tried again when a file of its plugins changes");
+                }
                 Err(error)
             }
         }
     }
 
     fn replace(&self, present: &Config) -> Result<Config> {
-        let next = Config::read(&present.file)?;
-        check_serves(&next)?;
+        self.awaited().clear();
+        let next = read(&present.file).inspect_err(|_| self.watch(watched(present)))?;
         // New files before they are read, so that no change of them is missed.
         self.watch(&watched(present) | &watched(&next));
-        let applied = self.apply(&next);
-        self.watch(watched(if applied.is_ok() { &next } else { present }));
-        applied.map(|()| next)
+        match self.apply(&next) {
+            Ok(()) => {
+                self.watch(watched(&next));
+                Ok(next)
+            }
+            Err(error) => {
+                // Whatever is wrong with a plugin ends with another file of it.
+                if error.is::<LoadErrors>() && next.watch != WatchConfig::Off {
+                    *self.awaited() = next.plugins.values().map(|plugin| plugin.path.clone()).collect();
+                } else {
+                    self.watch(watched(present));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Tries the configuration again that is not in force, if this is a file of its plugins. What is wrong is in the log.
+    pub fn retry(&self, file: &Path) {
+        if self.awaited().contains(file) {
+            tracing::info!("{} changed: the configuration is tried again", file.display());
+            let _reported = self.reread();
+        }
+    }
+
+    /// All files that are to be watched: those of the configuration in force, and those that another one waits for.
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        &watched(&self.config.lock().unwrap_or_else(PoisonError::into_inner)) | &self.awaited()
+    }
+
+    /// Says that a watched file is gone or back, unless it was never there and another configuration waits for it.
+    pub fn report_presence(&self, file: &Path, change: Change) {
+        let is_used = self.shared.registry.sources().iter().any(|source| source.path == file);
+        if is_used || !self.awaited().contains(file) {
+            report_presence(file, change);
+        }
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn apply(&self, next: &Config) -> Result<()> {
@@ -79,11 +122,13 @@ impl Settings {
         let log = tracing::dispatcher::get_default(Clone::clone);
         // Held weakly, so that the watcher does not outlive the server.
         let settings = Arc::downgrade(self);
+        let changes = Changes::work_off({
+            let (settings, log) = (settings.clone(), log.clone());
+            move |file| tracing::dispatcher::with_default(&log, || reread_file(&settings, file))
+        });
+        let changes = changes.context("there is no thread for reloads")?;
         let changed = move |file: &Path, change: Change| {
-            tracing::dispatcher::with_default(&log, || match change {
-                Change::Complete => reread_file(&settings, file),
-                Change::Gone | Change::Back => report_presence(file, change),
-            });
+            tracing::dispatcher::with_default(&log, || note(&settings, (file, change), &changes));
         };
         let set = self.watcher.set(watch.tell(changed).context("there is no thread for the watcher")?);
         debug_assert!(set.is_ok(), "watching begins once");
@@ -97,10 +142,31 @@ impl Settings {
     }
 }
 
+fn read(file: &Path) -> Result<Config> {
+    let config = Config::read(file)?;
+    check_serves(&config)?;
+    Ok(config)
+}
+
 fn warn_of_fixed(present: &Config, next: &Config) {
     let keys = present.fixed.changed(&next.fixed).join(", ");
     if !keys.is_empty() {
         tracing::warn!(keys, "these keys of [server] apply when the server is started again: {keys}");
+    }
+}
+
+/// Takes note of a change, on the watcher's thread: what takes a while is left to another, so that newer changes are seen
+/// meanwhile.
+fn note(settings: &Weak<Settings>, (file, change): (&Path, Change), changes: &Changes) {
+    let Some(settings) = settings.upgrade() else { return };
+    let registry = &settings.shared.registry;
+    match change {
+        Change::Complete => {
+            changes.add(file);
+            let own = registry.sources().into_iter().filter(|source| source.path == file);
+            own.for_each(|source| registry.outdate(&source.name));
+        }
+        Change::Gone | Change::Back => settings.report_presence(file, change),
     }
 }
 
@@ -114,6 +180,7 @@ fn reread_file(settings: &Weak<Settings>, file: &Path) {
     }
     let registry = &settings.shared.registry;
     for source in registry.sources().iter().filter(|source| source.path == file) {
-        let _reported = registry.reload(&source.name, Order { by: "file", canary: None });
+        let _reported = registry.reload(&source.name, Order::by("file"));
     }
+    settings.retry(file);
 }

@@ -8,6 +8,7 @@
 mod job;
 mod report;
 mod sources;
+mod swaps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,15 +21,13 @@ use super::{build, compile, serve};
 use crate::app::{self, App, Options};
 use crate::config::{Config, PluginConfig};
 use crate::engine::Reuse;
-use crate::engine::registry::Reload;
 use crate::engine::watcher::{Change, Watcher};
 use job::{Ended, Job, Show};
+use report::Report;
 pub use report::has_colors;
-use report::{Report, Times};
 use sources::Sources;
+use swaps::{Swap, Swapped, Swaps};
 
-/// What is logged by default. A reload is one line of the report, with more in it than the log has.
-pub const LOG: &str = "info,switchboard::engine::registry=warn";
 /// Editors write a file in several steps; a build waits until there was quiet for so long. Short, since a build that
 /// began too early is cancelled.
 const QUIET: Duration = Duration::from_millis(50);
@@ -45,6 +44,8 @@ enum Happening {
     Component(PathBuf, Change),
     /// The build of this plugin ended.
     Built(String, Ended),
+    /// Its component took over, or did not.
+    Swapped(String, Box<Swapped>),
     /// It is time to stop, or no signal can be waited for.
     Stop(Result<()>),
 }
@@ -66,6 +67,7 @@ struct Session<'a> {
     hinted: BTreeSet<String>,
     /// The component as the last build left it, whether that worked or not.
     left: BTreeMap<String, Stamp>,
+    swaps: Swaps,
     report: Report,
     /// None until everything was built once.
     server: Option<(App, Option<Watcher>)>,
@@ -76,21 +78,21 @@ type Stamp = Option<(std::time::SystemTime, u64)>;
 
 /// Builds, serves and watches until it is told to stop.
 pub fn run(config: &Config) -> Result<()> {
-    let sources = Sources::new(config)?;
+    let mut sources = Sources::new(config)?;
     let (sender, happenings) = channel();
     let edits = sender.clone();
     // Nobody listens once the server stops. Before the first build, so that no edit falls between what is built and what
     // is watched.
     let watched = sources.watch(config, move |path| drop(edits.send(Happening::Source(path))));
-    let _watcher = watched.context("the sources cannot be watched")?;
+    watched.context("the sources cannot be watched")?;
     let stop = sender.clone();
     std::thread::spawn(move || stop.send(Happening::Stop(serve::wait_for_signal())));
     let built = config.plugins.iter().filter(|(_, plugin)| plugin.build.is_some());
     let pending = built.map(|(name, _)| (name.clone(), Edit::default())).collect();
     build::note_if_nothing(config);
-    let (running, hinted, left, server) = Default::default();
+    let (running, hinted, left, swaps, server) = Default::default();
     let report = Report::new();
-    let mut session = Session { config, sources, sender, pending, running, hinted, left, report, server };
+    let mut session = Session { config, sources, sender, pending, running, hinted, left, swaps, report, server };
     session.go_on(&happenings)?;
     // Builds first, so that none is left where the server takes long.
     session.running.clear();
@@ -115,10 +117,11 @@ impl Session<'_> {
             match happenings.recv_timeout(self.wait()) {
                 Ok(Happening::Source(path)) => self.edited(&path),
                 Ok(Happening::Component(path, Change::Complete)) => self.replaced(&path),
-                Ok(Happening::Component(path, change)) => app::report_presence(&path, change),
+                Ok(Happening::Component(path, change)) => self.report_presence(&path, change),
                 Ok(Happening::Built(plugin, ended)) => self.built(&plugin, &ended)?,
+                Ok(Happening::Swapped(plugin, swapped)) => self.swapped(&plugin, &swapped),
                 Ok(Happening::Stop(outcome)) => return outcome,
-                Err(RecvTimeoutError::Timeout) => self.hint(),
+                Err(RecvTimeoutError::Timeout) => self.look(),
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
@@ -153,7 +156,8 @@ impl Session<'_> {
         let ended = move |ended| drop(sender.send(Happening::Built(owner, ended)));
         let stamp = stamp(&plugin.path);
         let shell = build::prepare(command, &self.config.folder)?;
-        let job = Job::start(shell, edit.files, self.report.show(), ended)?;
+        let files = self.sources.without_passing(edit.files);
+        let job = Job::start(shell, files, self.report.show(), ended)?;
         self.running.insert(name.to_owned(), (job, stamp));
         Ok(())
     }
@@ -166,18 +170,23 @@ impl Session<'_> {
     /// Notes an edit; what is built from the state before it is cancelled, and its files count for the next build.
     fn edited(&mut self, path: &Path) {
         for (name, file) in self.sources.edited(path) {
-            let edit = self.pending.entry(name.clone()).or_default();
-            edit.last = Some(Instant::now());
-            edit.files.insert(file);
-            if let Some((job, _)) = self.running.get_mut(&name) {
-                edit.files.append(&mut job.files);
-                job.cancel();
-            }
+            self.edit(name, file);
+        }
+    }
+
+    fn edit(&mut self, name: String, file: String) {
+        let running = self.running.get_mut(&name);
+        let edit = self.pending.entry(name).or_default();
+        edit.last = Some(Instant::now());
+        edit.files.insert(file);
+        if let Some((job, _)) = running {
+            edit.files.append(&mut job.files);
+            job.cancel();
         }
     }
 
     fn built(&mut self, name: &str, ended: &Ended) -> Result<()> {
-        let Some((job, stamp)) = self.running.remove(name) else { return Ok(()) };
+        let Some((mut job, stamp)) = self.running.remove(name) else { return Ok(()) };
         self.hinted.remove(name);
         if job.is_cancelled() {
             return Ok(());
@@ -189,7 +198,7 @@ impl Session<'_> {
             Err(error) => self.failed(name, &ended.output, &error),
             Ok(()) => {
                 self.report.built(name, &ended.output);
-                self.reload(name, &job.files, (took, stamp));
+                self.reload(name, std::mem::take(&mut job.files), (took, stamp));
                 Ok(())
             }
         }
@@ -214,20 +223,35 @@ impl Session<'_> {
     }
 
     /// Gives a component that was built to the open connections.
-    fn reload(&mut self, name: &str, files: &BTreeSet<String>, (took, stamp_before): (Duration, Stamp)) {
-        let (Some((plugin, _)), Some((app, _))) = (self.plugin(name), &self.server) else { return };
+    fn reload(&mut self, name: &str, files: BTreeSet<String>, (took, stamp_before): (Duration, Stamp)) {
+        let Some((plugin, _)) = self.plugin(name) else { return };
         let path = plugin.path.display();
-        let why = if stamp(&plugin.path) == stamp_before {
+        let unchanged = if stamp(&plugin.path) == stamp_before {
             format!(
                 "its build succeeded and did not write {path}; if it should have, correct `path`, or what `build` makes"
             )
         } else {
             "the new component is the same as the one that runs".to_owned()
         };
-        match swap(app, name) {
-            Swap::Done(times) => self.reloaded(name, files, Times { build: Some(took), ..times }),
-            Swap::Unchanged => self.report.unchanged(name, files, &why),
-            Swap::Refused => {}
+        self.swap(name, Swap { files, build: Some(took), unchanged: Some(unchanged) });
+    }
+
+    fn swap(&mut self, name: &str, swap: Swap) {
+        let Some((app, _)) = &self.server else { return };
+        let sender = self.sender.clone();
+        // Nobody listens once the server stops.
+        let tell = move |name, swapped| drop(sender.send(Happening::Swapped(name, Box::new(swapped))));
+        self.swaps.begin(app.registry(), (name, swap), tell);
+    }
+
+    fn swapped(&mut self, name: &str, swapped: &Swapped) {
+        let again = self.swaps.end(name);
+        if let Some((app, _)) = &self.server {
+            swapped.report(name, &self.report, app.metrics().connections.get());
+            self.swaps.follow_states(name, swapped);
+        }
+        if let Some(swap) = again {
+            self.swap(name, swap);
         }
     }
 
@@ -243,11 +267,28 @@ impl Session<'_> {
             let busy = self.running.contains_key(&name) || self.pending.contains_key(&name);
             let (found, left) = (stamp(path), self.left.get(&name).copied().flatten());
             let taken = found.is_none() || found == left;
-            let Some((app, _)) = self.server.as_ref().filter(|_| !busy && !taken) else { continue };
-            if let Swap::Done(times) = swap(app, &name) {
+            if !busy && !taken {
                 let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                self.reloaded(&name, &BTreeSet::from([file]), times);
+                self.swap(&name, Swap { files: BTreeSet::from([file]), build: None, unchanged: None });
             }
+        }
+        if let Some((app, _)) = &self.server {
+            app.settings().retry(path);
+        }
+        self.watch_components();
+    }
+
+    /// What is there and what is gone, where that concerns what runs.
+    fn report_presence(&self, path: &Path, change: Change) {
+        if let Some((app, _)) = &self.server {
+            app.settings().report_presence(path, change);
+        }
+    }
+
+    /// A configuration that waits for a file has it watched.
+    fn watch_components(&self) {
+        if let Some((app, Some(watcher))) = &self.server {
+            watcher.watch(app.settings().files());
         }
     }
 
@@ -259,11 +300,6 @@ impl Session<'_> {
         for name in app.registry().plugins().keys().filter(|name| !self.config.plugins.contains_key(&***name)) {
             tracing::warn!(plugin = %name, "a new plugin is built and watched once `switchboard dev` is started again");
         }
-    }
-
-    fn reloaded(&self, name: &str, files: &BTreeSet<String>, times: Times) {
-        let connections = self.server.as_ref().map_or(0, |(app, _)| app.metrics().connections.get());
-        self.report.reloaded(name, files, (times, connections));
     }
 
     /// Everything was built once.
@@ -281,6 +317,17 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// What nothing happens for.
+    fn look(&mut self) {
+        self.hint();
+        if let Some((app, _)) = &self.server {
+            self.swaps.report_states(app.registry(), &self.report);
+        }
+        for (name, folder) in self.sources.look() {
+            self.edit(name, folder);
+        }
+    }
+
     /// Whoever waits for a build that hangs is told what is waited for, once.
     fn hint(&mut self) {
         if self.report.show() == Show::Live {
@@ -293,22 +340,6 @@ impl Session<'_> {
                 self.report.still_builds(name, command.unwrap_or_default(), took);
             }
         }
-    }
-}
-
-/// What reading a component again did.
-enum Swap {
-    Done(Times),
-    Unchanged,
-    /// The log says why.
-    Refused,
-}
-
-fn swap(app: &App, name: &str) -> Swap {
-    match app.reload(name) {
-        Some(Ok(Reload::Swapped { took: compile, swap, .. })) => Swap::Done(Times { build: None, compile, swap }),
-        Some(Ok(Reload::Unchanged)) => Swap::Unchanged,
-        Some(Err(_)) | None => Swap::Refused,
     }
 }
 

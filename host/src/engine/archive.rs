@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +18,16 @@ const MAX_REJECTED: usize = 100;
 /// The folder of the archive.
 pub struct Archive {
     folder: PathBuf,
-    /// Held while a record is changed: what is kept and what is rejected comes from several threads.
-    changing: Mutex<()>,
+    /// What is good and not written yet. Held from reading a record to writing it, since rejections come from threads of their
+    /// own.
+    changing: Mutex<Vec<Good>>,
+}
+
+/// A component that works, and is not written yet.
+struct Good {
+    plugin: Arc<str>,
+    hash: String,
+    component: Vec<u8>,
 }
 
 /// What is known of one plugin.
@@ -30,14 +38,15 @@ struct Record {
     good: Option<String>,
     /// Hash of the one that worked before it.
     before: Option<String>,
-    /// Hashes of components whose first event faulted, newest last.
-    rejected: Vec<String>,
+    /// What was rolled back, newest last.
+    rejected: Vec<Rejection>,
 }
 
-impl Record {
-    fn has_rejected(&self, hash: &str) -> bool {
-        self.rejected.iter().any(|known| known == hash)
-    }
+/// A component that must not come back with what it was given (`compile::key`).
+#[derive(Serialize, Deserialize)]
+struct Rejection {
+    key: String,
+    why: String,
 }
 
 impl Archive {
@@ -46,12 +55,28 @@ impl Archive {
         Self { folder, changing: Mutex::default() }
     }
 
-    /// Notes that this component works, unless its first event was faster to say otherwise. The one before is kept too, in case
-    /// that this one is rejected. Waits for the disk.
+    /// Notes that this component works. The one before is kept too, in case that this one is rejected. Waits for the disk.
     pub fn keep(&self, plugin: &str, hash: &str, component: &[u8]) {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.lock();
+        self.write(plugin, hash, component);
+    }
+
+    /// The same, at the next [`Archive::settle`], unless it is degraded before that.
+    pub fn prepare(&self, plugin: Arc<str>, hash: String, component: Vec<u8>) {
+        self.lock().push(Good { plugin, hash, component });
+    }
+
+    /// Writes what was prepared. Waits for the disk, so whoever prepares calls it once the new code serves.
+    pub fn settle(&self) {
+        let mut prepared = self.lock();
+        for Good { plugin, hash, component } in std::mem::take(&mut *prepared) {
+            self.write(&plugin, &hash, &component);
+        }
+    }
+
+    fn write(&self, plugin: &str, hash: &str, component: &[u8]) {
         let mut record = self.record(plugin);
-        if record.good.as_deref() == Some(hash) || record.has_rejected(hash) {
+        if record.good.as_deref() == Some(hash) {
             return;
         }
         let outdated = std::mem::replace(&mut record.before, record.good.replace(hash.to_owned()));
@@ -59,30 +84,51 @@ impl Archive {
         self.discard(plugin, outdated, &record);
     }
 
-    /// Notes that this component must not come back; the one before it is the good one again.
-    pub fn reject(&self, plugin: &str, hash: &str) {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Notes why what has this key must not come back.
+    pub fn reject(&self, plugin: &str, key: &str, why: &str) {
+        let _changing = self.lock();
         let mut record = self.record(plugin);
-        record.rejected.retain(|known| known != hash);
-        record.rejected.push(hash.to_owned());
+        record.rejected.retain(|known| known.key != key);
+        record.rejected.push(Rejection { key: key.to_owned(), why: why.to_owned() });
         let surplus = record.rejected.len().saturating_sub(MAX_REJECTED);
         record.rejected.drain(..surplus);
+        self.save(plugin, &record, None);
+    }
+
+    /// Notes that this component is no good, whatever it is given; the one before it is the good one again.
+    pub fn degrade(&self, plugin: &str, hash: &str) {
+        let mut prepared = self.lock();
+        prepared.retain(|good| (&*good.plugin, &*good.hash) != (plugin, hash));
+        let mut record = self.record(plugin);
         if record.good.as_deref() == Some(hash) {
             record.good = record.before.take();
+            self.save(plugin, &record, None);
         }
-        self.save(plugin, &record, None);
         self.discard(plugin, Some(hash.to_owned()), &record);
     }
 
-    /// Whether a component was rejected before.
-    pub fn is_rejected(&self, plugin: &str, hash: &str) -> bool {
-        self.record(plugin).has_rejected(hash)
+    /// Why what has this key was rejected before, if it was.
+    pub fn rejection(&self, plugin: &str, key: &str) -> Option<String> {
+        let rejected = self.record(plugin).rejected;
+        rejected.into_iter().find(|known| known.key == key).map(|known| known.why)
+    }
+
+    /// Forgets that what has this key was rejected.
+    pub fn forgive(&self, plugin: &str, key: &str) {
+        let _changing = self.lock();
+        let mut record = self.record(plugin);
+        record.rejected.retain(|known| known.key != key);
+        self.save(plugin, &record, None);
     }
 
     /// The last component that worked.
     pub fn last_good(&self, plugin: &str) -> Option<Vec<u8>> {
         let hash = self.record(plugin).good?;
         fs::read(self.component(plugin, &hash)).ok().filter(|bytes| blake3::hash(bytes).to_string() == hash)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Good>> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn record(&self, plugin: &str) -> Record {
@@ -147,19 +193,27 @@ mod tests {
         let (_folder, archive) = archive();
         archive.keep("chat", &hash(b"old"), b"old");
         archive.keep("chat", &hash(b"bad"), b"bad");
-        archive.reject("chat", &hash(b"bad"));
-        assert!(archive.is_rejected("chat", &hash(b"bad")));
+        archive.reject("chat", "bad with nothing", "it faulted");
+        assert_eq!(archive.rejection("chat", "bad with nothing").as_deref(), Some("it faulted"));
+        assert_eq!(archive.rejection("chat", "bad with something"), None);
+        assert_eq!(archive.last_good("chat").as_deref(), Some(&b"bad"[..]), "the component need not be to blame");
+        archive.degrade("chat", &hash(b"bad"));
         assert_eq!(archive.last_good("chat").as_deref(), Some(&b"old"[..]));
+        archive.forgive("chat", "bad with nothing");
+        assert_eq!(archive.rejection("chat", "bad with nothing"), None);
     }
 
     #[test]
-    fn one_that_is_rejected_before_it_is_kept_is_not_good() {
+    fn one_that_is_degraded_before_it_is_written_is_not_good() {
         let (_folder, archive) = archive();
         archive.keep("chat", &hash(b"old"), b"old");
-        archive.reject("chat", &hash(b"bad"));
-        archive.keep("chat", &hash(b"bad"), b"bad");
+        archive.prepare("chat".into(), hash(b"bad"), b"bad".to_vec());
         assert_eq!(archive.last_good("chat").as_deref(), Some(&b"old"[..]));
-        archive.keep("chat", &hash(b"new"), b"new");
+        archive.degrade("chat", &hash(b"bad"));
+        archive.settle();
+        assert_eq!(archive.last_good("chat").as_deref(), Some(&b"old"[..]));
+        archive.prepare("chat".into(), hash(b"new"), b"new".to_vec());
+        archive.settle();
         assert_eq!(archive.last_good("chat").as_deref(), Some(&b"new"[..]));
     }
 

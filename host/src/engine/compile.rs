@@ -15,8 +15,8 @@ use std::time::Duration;
 use wasmtime::component::Component;
 
 use super::cache::{self, Cache};
-use super::compiler::CompileError;
 use super::compiler::child::ChildError;
+use super::compiler::{CompileError, Outdated};
 use super::generation::{Generation, Grants, Identity};
 use super::instance::Instance;
 use super::{CONTRACT, Engine};
@@ -78,6 +78,9 @@ pub enum LoadError {
     /// Compiling it passed a limit, or the process that compiles failed.
     #[error("plugin {0}: {1} was not compiled: {2}")]
     Compiler(Arc<str>, String, ChildError),
+    /// The file changed meanwhile, and whoever noticed it takes what it holds now.
+    #[error("plugin {0}: {1} changed while it was compiled; the newer one is taken in its place")]
+    Outdated(Arc<str>, String),
     /// Its compiled code does not load.
     #[error("plugin {0}: the compiled code of {1} cannot be loaded; the log says why")]
     Code(Arc<str>, String),
@@ -95,11 +98,11 @@ pub enum LoadError {
     /// Its first instance faulted.
     #[error("plugin {0}: {1} faults as it starts: {2}")]
     Start(Arc<str>, String, String),
-    /// Its first event faulted at an earlier time.
+    /// It was rolled back at an earlier time, with the same `config` and `files`; its hash, and why.
     #[error(
-        "plugin {0}: {1} was rejected before, because its first event faulted; change it or restore the one before"
+        "plugin {0}: {1} was rejected before, because {3}; change it, or the plugin's `config` or `files`; to try it all the same: `switchboard reload {0} --force`"
     )]
-    Rejected(Arc<str>, String),
+    Rejected(Arc<str>, String, String, String),
 }
 
 /// A component that may become a generation, with the hash of its content.
@@ -108,11 +111,13 @@ pub struct Candidate {
     pub bytes: Vec<u8>,
     /// Its hash, in hexadecimal: the name of this content in the cache and the archive.
     pub hash: String,
+    /// Told where there is a newer one.
+    pub outdated: Outdated,
 }
 
 impl From<Vec<u8>> for Candidate {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { hash: blake3::hash(&bytes).to_string(), bytes }
+        Self { hash: blake3::hash(&bytes).to_string(), bytes, outdated: Outdated::default() }
     }
 }
 
@@ -142,6 +147,14 @@ pub fn read(source: &Source, limit: usize) -> Result<Candidate, LoadError> {
     }
 }
 
+/// What a rejection goes by: the hash of a content, with all that the plugin is given beside it and the host's version. The
+/// same content may be good with another `config`, with other files, or on another host.
+pub fn key(source: &Source, hash: &str) -> String {
+    let given = (hash, env!("CARGO_PKG_VERSION"), &source.config, &source.files);
+    // Written as Rust would, so that no two of them look the same.
+    blake3::hash(format!("{given:?}").as_bytes()).to_string()
+}
+
 /// What differs if a file was written or replaced meanwhile.
 fn stamp(metadata: &fs::Metadata) -> (i64, i64, u64) {
     (metadata.mtime(), metadata.mtime_nsec(), metadata.ino())
@@ -162,7 +175,8 @@ pub fn load(
     let config = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let grants = Arc::new(Grants { config, files: source.files.clone() });
     let identity = Identity { plugin: source.name.clone(), generation: number };
-    let generation = Generation::new(identity, candidate.hash.clone(), (pre, grants));
+    let content = (candidate.hash.clone(), key(source, &candidate.hash));
+    let generation = Generation::new(identity, content, (pre, grants));
     check_role(source, &generation)?;
     try_out(engine, source, generation)
 }
@@ -172,13 +186,14 @@ fn component(
     engine: &Engine,
     cache: Option<&Cache>,
     source: &Source,
-    Candidate { bytes, hash }: &Candidate,
+    candidate: &Candidate,
 ) -> Result<Component, LoadError> {
+    let Candidate { bytes, hash, .. } = candidate;
     check_kind(source, bytes)?;
     if let Some(cached) = cache.and_then(|cache| cache.load(&engine.engine, hash)) {
         return Ok(cached);
     }
-    let code = compile(engine, source, bytes)?;
+    let code = compile(engine, source, candidate)?;
     let component = match cache {
         Some(cache) => cache.adopt(&engine.engine, hash, &code),
         None => cache::trust(&engine.engine, &code),
@@ -187,11 +202,16 @@ fn component(
 }
 
 /// Compiled code, or a sentence on why there is none.
-fn compile(engine: &Engine, source: &Source, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+fn compile(
+    engine: &Engine,
+    source: &Source,
+    Candidate { bytes, outdated, .. }: &Candidate,
+) -> Result<Vec<u8>, LoadError> {
     let (limits, metrics) = (engine.abilities.limits(), &engine.abilities.metrics);
     let (name, file) = (source.name.clone(), shown(&source.path));
-    engine.compiler.compile(&engine.engine, &limits, bytes).map_err(|error| match error {
+    engine.compiler.compile(&engine.engine, &limits, (bytes, outdated)).map_err(|error| match error {
         CompileError::Invalid(reason) => LoadError::Invalid(name, file, reason),
+        CompileError::Child(ChildError::Outdated) => LoadError::Outdated(name, file),
         CompileError::Child(error) => {
             if error.is_limit() {
                 metrics.compile_limits.inc();
@@ -280,6 +300,32 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rejection_goes_by_content_config_and_files() {
+        let source = |config: &[(&str, &str)], files: Option<&str>| Source {
+            name: "chat".into(),
+            path: "chat.wasm".into(),
+            config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            files: files.map(PathBuf::from),
+            on_state_mismatch: MismatchPolicy::Close,
+            handler: true,
+            middleware: false,
+            canary: None,
+            canary_time: None,
+        };
+        let bare = key(&source(&[], None), "one");
+        assert_eq!(bare, key(&Source { canary: Some(10), ..source(&[], None) }, "one"));
+        let others = [
+            (&[][..], None, "two"),
+            (&[("a", "b")], None, "one"),
+            (&[("a", "")], None, "one"),
+            (&[], Some("a"), "one"),
+        ];
+        for (config, files, hash) in others {
+            assert_ne!(bare, key(&source(config, files), hash), "{config:?} {files:?} {hash}");
+        }
+    }
 
     #[test]
     fn patch_versions_are_compatible_and_minor_ones_are_not() {

@@ -11,6 +11,8 @@ pub mod inside;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::cache::fingerprint;
@@ -21,6 +23,8 @@ use child::ChildError;
 pub const SUBCOMMAND: &str = "compile-component";
 /// Components above it are large.
 const LARGE: usize = 1024 * 1024;
+/// What each compiling thread is given of the memory, in bytes, so that many cores do not take more than there is.
+const EACH: usize = 16 * 1024 * 1024;
 /// The niceness of what gives way to everything else.
 const NICEST: u8 = 19;
 /// That of a small component, above the server's: about a quarter of a core that the server would use whole. So connections
@@ -28,6 +32,22 @@ const NICEST: u8 = 19;
 const NICE: u8 = 5;
 /// Held open by the kernel while the server runs, even where the binary was replaced or removed since.
 const OWN_IMAGE: &str = "/proc/self/exe";
+
+/// How whoever has a newer component tells that one is not to be compiled to its end.
+#[derive(Clone, Default, Debug)]
+pub struct Outdated(Arc<AtomicBool>);
+
+impl Outdated {
+    /// Tells it.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was told.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Where components are compiled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +70,7 @@ pub struct Order {
     pub memory_bytes: usize,
     /// Its niceness above the server's, 0 to 19.
     pub nice: u8,
-    /// Its compiling threads; none for one on each core.
+    /// Its compiling threads; none for as many as the environment says.
     pub threads: Option<usize>,
     /// From its start to its end.
     pub wall: Duration,
@@ -74,16 +94,19 @@ impl Compiler {
         Ok(Self::Child(if held.exists() { held.to_owned() } else { std::env::current_exe()? }))
     }
 
-    /// Compiles a component for this engine. Takes from 35 ms to minutes: not for a worker's thread.
+    /// Compiles a component for this engine, or, in a child, until it is outdated. Takes from 35 ms to minutes: not for a
+    /// worker's thread.
     pub(super) fn compile(
         &self,
         engine: &wasmtime::Engine,
         limits: &Limits,
-        component: &[u8],
+        (component, outdated): (&[u8], &Outdated),
     ) -> Result<Vec<u8>, CompileError> {
         match self {
             Self::InProcess => inside::compile(engine, component).map_err(CompileError::Invalid),
-            Self::Child(program) => child::compile(program, &Order::new(engine, limits, component), component),
+            Self::Child(program) => {
+                child::compile(program, &Order::new(engine, limits, component), (component, outdated))
+            }
         }
     }
 }
@@ -97,7 +120,7 @@ impl Order {
             cpu_ms: limits.compile_cpu_ms,
             memory_bytes: limits.compile_memory_bytes,
             nice: if large { NICEST } else { NICE },
-            threads: large.then_some((cores / 2).max(1)),
+            threads: Some((if large { cores / 2 } else { cores }).min(limits.compile_memory_bytes / EACH).max(1)),
             wall: limits.compile_wall(),
         }
     }
@@ -116,8 +139,13 @@ mod tests {
     fn a_large_component_gives_way_and_a_small_one_does_not() {
         let engine = wasmtime::Engine::default();
         let order = |length| Order::new(&engine, &Limits::default(), &vec![0; length]);
-        assert_eq!((order(LARGE).nice, order(LARGE).threads), (NICE, None));
-        assert_eq!(order(LARGE + 1).nice, NICEST);
-        assert!(order(LARGE + 1).threads.is_some_and(|threads| threads >= 1));
+        assert_eq!((order(LARGE).nice, order(LARGE + 1).nice), (NICE, NICEST));
+        assert!(order(LARGE).threads >= order(LARGE + 1).threads && order(LARGE + 1).threads >= Some(1));
+    }
+
+    #[test]
+    fn threads_share_the_memory_that_there_is() {
+        let limits = Limits { compile_memory_bytes: EACH, ..Limits::default() };
+        assert_eq!(Order::new(&wasmtime::Engine::default(), &limits, &[]).threads, Some(1));
     }
 }

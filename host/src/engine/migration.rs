@@ -32,6 +32,7 @@ pub(super) async fn carry_over(
             wasmtime::bail!("a connection's state takes at most {} bytes", abilities.limits().state_bytes);
         }
         abilities.metrics.state_migrated.inc();
+        generation.note_migrated();
     }
     store.data_mut().migrating = None;
     Ok(())
@@ -45,6 +46,7 @@ fn roll_back(guest: &mut Guest, generation: &Generation) -> wasmtime::Result<()>
     })?;
     if rolled_back > 0 {
         abilities.metrics.state_rolled_back.inc_by(rolled_back);
+        generation.note_rolled_back(rolled_back);
         if generation.tells_of_roll_back() {
             let (plugin, number) = (&*generation.identity.plugin, generation.identity.generation);
             tracing::warn!(

@@ -4,17 +4,20 @@
 //! finishes on the generation that it began on. During a roll-out two generations serve.
 //! Invariant: a plugin always has a generation that serves; a rejected one never serves again.
 
+mod report;
+
+pub use report::{Record, Report, RolloutReport};
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::generation::Generation;
-use super::rollout::{Rollout, Rules, Seen, Side};
+use super::rollout::{Rollout, Rules, Side};
 use crate::clock::Moment;
 use crate::id::ConnectionId;
 
@@ -44,61 +47,12 @@ pub struct Serving {
 struct Past {
     /// What a roll-back would bring back, once the roll-out is over.
     before: Option<Arc<Generation>>,
-    /// The generation that was rejected last.
-    rejected: Option<Arc<Generation>>,
+    /// The key of the generation that was rejected last, and why it was.
+    rejected: Option<(String, &'static str)>,
     /// Oldest first.
     records: VecDeque<Record>,
     /// Why the last file could not be loaded; none once one could.
     trouble: Option<String>,
-}
-
-/// What is remembered of a generation, when the generation itself may be gone.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Record {
-    /// Its number.
-    pub generation: u64,
-    /// The hash of its content.
-    pub hash: String,
-    /// When it took over, in milliseconds since the Unix epoch.
-    pub at: u64,
-    /// What made it take over: "start", "file", "command", "configuration".
-    pub by: String,
-    /// From reading the file to the swap, in milliseconds.
-    pub took_ms: u64,
-    /// Faults of its events.
-    pub faults: u64,
-    /// What became of it, in a word; empty for one that took over and stayed.
-    pub fate: String,
-}
-
-/// What a plugin is doing, for people.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Report {
-    /// Its name.
-    pub plugin: String,
-    /// The number of the newest generation.
-    pub generation: u64,
-    /// The hash of its content.
-    pub hash: String,
-    /// Its roll-out, while it is young.
-    pub rollout: Option<RolloutReport>,
-    /// Why the last file could not be loaded; none once one could.
-    pub trouble: Option<String>,
-    /// The generations so far, oldest first.
-    pub records: Vec<Record>,
-}
-
-/// A roll-out, for people.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RolloutReport {
-    /// The number of the generation before.
-    pub before: u64,
-    /// The share of the connections that the new one takes, in percent.
-    pub share: u8,
-    /// What was seen of the new one.
-    pub new: Seen,
-    /// What was seen of the one before.
-    pub old: Seen,
 }
 
 /// Why a command about generations cannot be carried out.
@@ -162,11 +116,11 @@ impl Serving {
         }
     }
 
-    /// The roll-out and the side of a generation that has just run an event.
-    pub fn young(&self, generation: &Arc<Generation>) -> Option<(&Arc<Rollout>, Side)> {
+    /// The roll-out, and the side on it that this generation is.
+    pub fn trial(&self, generation: &Arc<Generation>) -> Option<(Arc<Rollout>, Side)> {
         let rollout = self.rollout.as_ref()?;
         let side = if Arc::ptr_eq(&rollout.new, generation) { Side::New } else { Side::Before };
-        Some((rollout, side))
+        Some((rollout.clone(), side))
     }
 }
 
@@ -228,12 +182,19 @@ impl Plugin {
         Ok(rollout.new.identity.generation)
     }
 
-    /// Notes that an event ended well, for a roll-out that may be going on.
-    pub fn note_event(&self, generation: &Arc<Generation>, took: Duration, now: Moment) {
+    /// Notes that an event ended well on this side of a roll-out, which may be over by now.
+    pub fn note_event(&self, (rollout, side): &(Arc<Rollout>, Side), took: Duration, now: Moment) {
+        rollout.note_event(*side, took);
+        self.promote_if_ripe(rollout, now);
+    }
+
+    /// Notes that a value did not fit this generation and was removed.
+    pub fn note_reset(&self, number: u64) {
         let serving = self.serving();
-        if let Some((rollout, side)) = serving.young(generation) {
-            rollout.note_event(side, took);
-            self.promote_if_ripe(rollout, now);
+        let before = serving.rollout.as_ref().map(|rollout| &rollout.before);
+        let mut serve = [Some(&serving.generation), before].into_iter().flatten();
+        if let Some(generation) = serve.find(|generation| generation.identity.generation == number) {
+            generation.note_reset();
         }
     }
 
@@ -257,26 +218,26 @@ impl Plugin {
     }
 
     /// Goes back to the generation before, during a roll-out or after it. Gives the one that is no longer wanted.
-    pub fn roll_back(&self) -> Result<Arc<Generation>, NotPossible> {
+    pub fn roll_back(&self, why: &'static str) -> Result<Arc<Generation>, NotPossible> {
         let mut past = self.lock();
         let serving = self.serving.load_full();
         let before = match &serving.rollout {
             Some(rollout) => rollout.before.clone(),
             None => past.before.take().ok_or_else(|| NotPossible::NothingBefore(self.name.to_string()))?,
         };
-        Ok(self.reject(&mut past, &serving, before))
+        Ok(self.reject(&mut past, (&serving, before), why))
     }
 
-    /// Counts a fault of this generation. Where it is one too many, the generation is rolled back, and given to who has to
-    /// tell so.
-    pub fn faulted(&self, number: u64) -> Option<Arc<Generation>> {
+    /// Counts a fault of this generation. Where it is one too many, the generation is rolled back for that reason, and given
+    /// to who has to tell so.
+    pub fn faulted(&self, number: u64, why: &'static str) -> Option<Arc<Generation>> {
         let mut past = self.lock();
         if let Some(record) = past.record(number) {
             record.faults += 1;
         }
         let serving = self.serving.load_full();
         let rollout = serving.rollout.as_ref().filter(|rollout| rollout.new.identity.generation == number)?;
-        rollout.note_fault().then(|| self.reject(&mut past, &serving, rollout.before.clone()))
+        rollout.note_fault().then(|| self.reject(&mut past, (&serving, rollout.before.clone()), why))
     }
 
     /// Whether an event that faulted on these generations can be run on another one.
@@ -285,16 +246,26 @@ impl Plugin {
     }
 
     /// The generation before serves again.
-    fn reject(&self, past: &mut Past, serving: &Serving, before: Arc<Generation>) -> Arc<Generation> {
-        past.rejected = Some(serving.generation.clone());
+    fn reject(
+        &self,
+        past: &mut Past,
+        (serving, before): (&Serving, Arc<Generation>),
+        why: &'static str,
+    ) -> Arc<Generation> {
+        past.rejected = Some((serving.generation.key.clone(), why));
         past.tell(serving.generation.identity.generation, "rolled back");
         self.serve(Serving { generation: before, rollout: None });
         serving.generation.clone()
     }
 
-    /// Whether this content was rejected last; known here before the archive has written it down.
-    pub fn has_rejected(&self, hash: &str) -> bool {
-        self.lock().rejected.as_ref().is_some_and(|rejected| rejected.hash == hash)
+    /// Why what has this key was rejected, if it was so last; known here before the archive has written it down.
+    pub fn rejection(&self, key: &str) -> Option<&'static str> {
+        self.lock().rejected.as_ref().filter(|(rejected, _)| rejected == key).map(|(_, why)| *why)
+    }
+
+    /// Forgets what was rejected last, since somebody wants to try it again.
+    pub fn forgive(&self) {
+        self.lock().rejected = None;
     }
 
     /// Remembers a generation that takes over.
@@ -319,11 +290,13 @@ impl Plugin {
             share: rollout.share(),
             new: rollout.seen(Side::New),
             old: rollout.seen(Side::Before),
+            old_states: rollout.before.states(),
         });
         Report {
             plugin: self.name.to_string(),
             generation: serving.generation.identity.generation,
             hash: serving.generation.hash.clone(),
+            states: serving.generation.states(),
             rollout,
             trouble: past.trouble.clone(),
             records: past.records.iter().cloned().collect(),

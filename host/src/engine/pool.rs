@@ -168,17 +168,16 @@ impl Lease<'_> {
     /// Tells the instance an event. During a roll-out it is timed and counted.
     pub async fn call(&mut self, mut transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
         let instance = self.instance.as_mut().expect("a lease has an instance");
-        let plugin = &self.pool.plugin;
-        let began = {
-            let serving = plugin.serving();
+        let trial = {
+            let serving = self.pool.plugin.serving();
             if serving.is_settled(instance.generation()) {
                 transaction.promote_state(instance.generation().state_version);
             }
-            serving.rollout.is_some().then(Instant::now)
+            serving.trial(instance.generation()).map(|trial| (trial, Instant::now()))
         };
         let (transaction, reply) = instance.call(transaction, event).await;
-        if let (Some(began), Ok(_)) = (began, &reply) {
-            plugin.note_event(instance.generation(), began.elapsed(), self.pool.engine.abilities().clock.now());
+        if let (Some((trial, began)), Ok(_)) = (trial, &reply) {
+            self.pool.plugin.note_event(&trial, began.elapsed(), self.pool.engine.abilities().clock.now());
         }
         (transaction, reply)
     }

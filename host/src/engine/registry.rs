@@ -5,12 +5,17 @@
 //! Invariant: no lock of the registry is ever taken on the path of a message.
 
 mod change;
+mod rejection;
+mod turns;
 
 pub use change::Change;
+pub use rejection::Rejected;
+use rejection::{BY_COMMAND, check_rejected};
+use turns::Turns;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -38,8 +43,7 @@ pub struct Registry {
     entries: ArcSwap<Entries>,
     /// Removed ones that connections still have.
     parted: Mutex<Vec<Parted>>,
-    /// Held while a file is compiled: one at a time.
-    loading: Mutex<()>,
+    turns: Turns,
 }
 
 /// Plugins by name.
@@ -59,13 +63,25 @@ struct Parted {
     source: Source,
 }
 
+/// Who asks where `dev` does, which says itself what came of it.
+pub const BUILD: &str = "build";
+
 /// How a reload is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Order {
-    /// Who asks: "file", "command", "configuration".
+    /// Who asks: "file", "command", "configuration", or [`BUILD`].
     pub by: &'static str,
     /// The share of the connections that is to take it first, in percent; none for what the configuration says.
     pub canary: Option<u8>,
+    /// What to do with a file that was rejected before.
+    pub rejected: Rejected,
+}
+
+impl Order {
+    /// With the canary of the configuration, and without what was rejected.
+    pub fn by(by: &'static str) -> Self {
+        Self { by, canary: None, rejected: Rejected::Refuse }
+    }
 }
 
 /// What a reload did.
@@ -80,6 +96,15 @@ pub enum Reload {
         /// The time of the swap itself.
         swap: Duration,
         /// The share of the connections that it takes for now, in percent.
+        canary: u8,
+        /// The version of the state that the generation before writes, and that of the new one.
+        states: (u32, u32),
+    },
+    /// The file holds what is rolled out already, which takes another share of the connections from now on.
+    Shared {
+        /// The generation's number.
+        generation: u64,
+        /// Its share, in percent.
         canary: u8,
     },
     /// The file holds what is running already.
@@ -110,8 +135,8 @@ impl Registry {
             }
         }
         cache.settle();
-        let (entries, parted, loading) = (ArcSwap::from_pointee(entries), Mutex::default(), Mutex::default());
-        let registry = Self { engine, cache, archive, entries, parted, loading };
+        let (entries, parted, turns) = (ArcSwap::from_pointee(entries), Mutex::default(), Turns::default());
+        let registry = Self { engine, cache, archive, entries, parted, turns };
         if errors.is_empty() { Ok(registry) } else { Err(LoadErrors(errors)) }
     }
 
@@ -137,16 +162,28 @@ impl Registry {
         entry.or_else(|| self.parted(name))
     }
 
-    /// Reads a plugin's file again and rolls it out, if it holds something new that works. Slow: not for a worker's thread.
+    /// Reads a plugin's file again and rolls it out, if it holds something new that works. A load of the same plugin that
+    /// runs already is given up for it. Slow: not for a worker's thread.
     pub fn reload(&self, name: &str, order: Order) -> Option<Result<Reload, LoadError>> {
         let (plugin, outcome) = self.try_reload(name, order)?;
         let metrics = &self.engine.abilities.metrics;
+        if matches!(outcome, Err(LoadError::Outdated(..))) {
+            metrics.outdated_loads.inc();
+            return Some(outcome);
+        }
         plugin.note_trouble(outcome.as_ref().err().map(ToString::to_string));
         match &outcome {
             Ok(Reload::Swapped { generation, took, canary, .. }) => {
                 metrics.reloads.inc();
                 let (took_ms, canary) = (took.as_millis() as u64, *canary);
-                tracing::info!(plugin = name, generation, took_ms, canary, "reloaded");
+                if order.by == BUILD {
+                    tracing::debug!(plugin = name, generation, took_ms, canary, "reloaded");
+                } else {
+                    tracing::info!(plugin = name, generation, took_ms, canary, "reloaded");
+                }
+            }
+            Ok(Reload::Shared { generation, canary }) => {
+                tracing::info!(plugin = name, generation, canary, "the roll-out has another share of the connections");
             }
             Ok(Reload::Unchanged) => tracing::debug!(plugin = name, "the file is what runs already"),
             Err(error) => {
@@ -159,7 +196,8 @@ impl Registry {
 
     /// None where there is no such plugin by the time that its turn comes.
     fn try_reload(&self, name: &str, order: Order) -> Option<(Arc<Plugin>, Result<Reload, LoadError>)> {
-        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.outdate(name);
+        let _turn = self.turns.wait();
         let entry = self.entries.load().get(name).cloned()?;
         let outcome = self.reload_entry(&entry, order);
         self.cache.settle();
@@ -170,19 +208,23 @@ impl Registry {
         let start = Instant::now();
         let (source, plugin, abilities) = (&entry.source, &entry.plugin, &self.engine.abilities);
         let candidate = compile::read(source, abilities.limits().plugin_bytes)?;
-        if plugin.current().hash == candidate.hash {
-            return Ok(Reload::Unchanged);
+        if plugin.current().key == compile::key(source, &candidate.hash) {
+            return Ok(share(plugin, order.canary));
         }
-        if plugin.has_rejected(&candidate.hash) {
-            return Err(rejected(source));
+        if order.rejected == Rejected::Forgive {
+            self.forgive(entry, &candidate);
         }
-        let next = accept((&self.engine, &self.cache, &self.archive), source, &candidate, || plugin.next_number())?;
+        check_rejected(&self.archive, Some(plugin), (source, &candidate))?;
+        let load = || compile::load(&self.engine, Some(&self.cache), (source, &candidate), plugin.next_number());
+        let next = self.turns.load(&source.name, &candidate, load)?;
         let (generation, took) = (next.identity.generation, start.elapsed());
+        let states = (plugin.current().state_version, next.state_version);
+        self.archive.prepare(source.name.clone(), candidate.hash, candidate.bytes);
         let canary = self.roll_out(entry, next, order, took);
         let swap = start.elapsed().saturating_sub(took);
         // Events are on the new code by now, and need not wait for the disk.
-        self.archive.keep(&source.name, &candidate.hash, &candidate.bytes);
-        Ok(Reload::Swapped { generation, took, swap, canary })
+        self.archive.settle();
+        Ok(Reload::Swapped { generation, took, swap, canary, states })
     }
 
     /// Rolls a generation out; gives the share of the connections that it takes for now, in percent.
@@ -205,8 +247,9 @@ impl Registry {
     /// Goes back to the generation before; gives the one that was rolled back and the one that serves again.
     pub fn roll_back(&self, name: &str) -> Result<(u64, u64), NotPossible> {
         let entry = self.known(name)?;
-        let rejected = entry.plugin.roll_back()?;
-        self.reject(&entry.plugin, &rejected, "by command");
+        let why = BY_COMMAND;
+        let rejected = entry.plugin.roll_back(why)?;
+        self.reject(&entry.plugin, &rejected, why);
         Ok((rejected.identity.generation, entry.plugin.current().identity.generation))
     }
 
@@ -221,22 +264,15 @@ impl Registry {
         NotPossible::Unknown(name.to_owned(), known.join(", "))
     }
 
-    /// Rolls a generation back that is young and of no use, whatever its faults.
-    pub fn withdraw(&self, plugin: &Plugin, generation: &Arc<Generation>, why: &'static str) {
-        let is_young = plugin.serving().rollout.as_ref().is_some_and(|rollout| Arc::ptr_eq(&rollout.new, generation));
-        if is_young && let Ok(rejected) = plugin.roll_back() {
-            self.reject(plugin, &rejected, why);
-        }
-    }
-
     /// Whether an event of this connection that faulted can be run again, on a generation that is not among those that it
     /// has faulted on.
     pub fn fall_back(&self, fault: &Fault, connection: ConnectionId, avoided: &[u64]) -> bool {
         let Some(Entry { plugin, .. }) = self.find(&fault.plugin).filter(|_| fault.cause != Cause::Host) else {
             return false;
         };
-        if let Some(rejected) = plugin.faulted(fault.generation) {
-            self.reject(&plugin, &rejected, "it faulted at once, or too often");
+        let why = "it faulted at once, or too often";
+        if let Some(rejected) = plugin.faulted(fault.generation, why) {
+            self.reject(&plugin, &rejected, why);
         }
         let again = plugin.has_other(connection, avoided);
         if again {
@@ -245,23 +281,26 @@ impl Registry {
         again
     }
 
+    /// Notes that a value did not fit a generation and was removed.
+    pub fn note_reset(&self, fault: &Fault) {
+        if let Some(entry) = self.find(&fault.plugin) {
+            entry.plugin.note_reset(fault.generation);
+        }
+    }
+
     /// Whether connections go on with an empty state where theirs does not fit the plugin.
     pub fn resets_state(&self, plugin: &str) -> bool {
         self.find(plugin).is_some_and(|entry| entry.source.on_state_mismatch == MismatchPolicy::Reset)
     }
+}
 
-    /// The archive on a thread of its own, since it writes files and a worker is waiting.
-    fn reject(&self, plugin: &Plugin, rejected: &Generation, why: &'static str) {
-        self.engine.abilities.metrics.rollbacks.inc();
-        let (name, generation) = (plugin.name(), rejected.identity.generation);
-        tracing::error!(plugin = %name, generation, "rolled back, {why}: the one before serves again");
-        // The same content with another `config` or other `files` is what serves again, and so is not to blame.
-        if plugin.current().hash == rejected.hash {
-            return;
-        }
-        let (archive, name, hash) = (self.archive.clone(), name.clone(), rejected.hash.clone());
-        std::thread::spawn(move || archive.reject(&name, &hash));
-    }
+/// Gives what is rolled out already the share that is asked for, so that whoever wants a canary has one also where the
+/// watcher was faster.
+fn share(plugin: &Plugin, canary: Option<u8>) -> Reload {
+    let serving = plugin.serving();
+    let (Some(canary), Some(rollout)) = (canary, &serving.rollout) else { return Reload::Unchanged };
+    rollout.set_share(canary);
+    Reload::Shared { generation: rollout.new.identity.generation, canary }
 }
 
 /// What a generation is remembered by.
@@ -284,32 +323,19 @@ fn first(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source
         Err(error) => error,
     };
     let Some(bytes) = archive.last_good(&source.name) else { return Err(error) };
-    let good = (source, &Candidate::from(bytes));
-    let Ok(generation) = compile::load(engine, Some(cache), good, FIRST) else { return Err(error) };
-    tracing::warn!(plugin = %source.name, "started with the last good component instead: {error}");
+    let good = Candidate::from(bytes);
+    let Ok(generation) = compile::load(engine, Some(cache), (source, &good), FIRST) else { return Err(error) };
+    // Rejected with its `config` or `files`, and good with others that nobody knows any more.
+    let same = matches!(&error, LoadError::Rejected(.., rejected, _) if *rejected == good.hash);
+    let how = if same { "all the same, since there is no other" } else { "with the last good component instead" };
+    tracing::warn!(plugin = %source.name, "started {how}: {error}");
     Ok(generation)
 }
 
 fn from_file(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source) -> Result<Generation, LoadError> {
     let candidate = compile::read(source, engine.abilities.limits().plugin_bytes)?;
-    let generation = accept((engine, cache, archive), source, &candidate, || FIRST)?;
+    check_rejected(archive, None, (source, &candidate))?;
+    let generation = compile::load(engine, Some(cache), (source, &candidate), FIRST)?;
     archive.keep(&source.name, &candidate.hash, &candidate.bytes);
     Ok(generation)
-}
-
-/// Makes a generation of a component that was not rejected before.
-fn accept(
-    (engine, cache, archive): (&Arc<Engine>, &Cache, &Archive),
-    source: &Source,
-    candidate: &Candidate,
-    number: impl FnOnce() -> u64,
-) -> Result<Generation, LoadError> {
-    if archive.is_rejected(&source.name, &candidate.hash) {
-        return Err(rejected(source));
-    }
-    compile::load(engine, Some(cache), (source, candidate), number())
-}
-
-fn rejected(source: &Source) -> LoadError {
-    LoadError::Rejected(source.name.clone(), source.path.display().to_string())
 }

@@ -123,6 +123,11 @@ impl Rollout {
         self.canary.load(Ordering::Relaxed)
     }
 
+    /// Gives the new generation another share of the connections; some change sides by that.
+    pub fn set_share(&self, percent: u8) {
+        self.canary.store(percent, Ordering::Relaxed);
+    }
+
     /// Counts an event that ended well.
     pub fn note_event(&self, side: Side, took: Duration) {
         let group = self.group(side);

@@ -1,7 +1,6 @@
-//! Build 2 of a plugin that counts its messages in the store, under `told`, and answers with its build; it traps
-//! after that on `666` and each number that ten divides.
+//! Build 2 of the plugin of `script::moody`. Traps on `666` and on each number that ten divides.
 
-use switchboard_sdk::{Close, Connection, Handler, Message, export, store};
+use switchboard_sdk::{Close, Connection, Handler, Message, export};
 
 #[derive(Default)]
 struct Moody;
@@ -10,11 +9,9 @@ impl Handler for Moody {
     type State = ();
 
     fn message(&self, connection: &Connection, message: Message, _: &mut ()) -> Result<(), Close> {
-        let told = store::increment("told", 1, None)?;
-        let number = message.text()?.parse::<u64>();
-        assert!(number.is_ok_and(|number| number % 10 != 0 && number != 666), "message {told} is not to my taste");
-        connection.send_text(format!("2 {} {told}", message.text()?))?;
-        Ok(())
+        script::moody::tell::<2>(connection, &message, |text| {
+            text.parse::<u64>().is_ok_and(|number| number % 10 != 0 && number != 666)
+        })
     }
 }
 

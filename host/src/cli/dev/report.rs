@@ -4,11 +4,13 @@
 //! printed it, once: the same output of the next build is only mentioned.
 //! Invariant: nothing here fails; a terminal that is gone is no reason not to serve.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
 
 use super::job::Show;
+use crate::engine::generation::States;
 
 /// Lines of tools that differ from run to run and mean nothing.
 const PASSING: &str = "Blocking waiting for file lock";
@@ -31,15 +33,18 @@ pub struct Report {
     warned: BTreeMap<String, String>,
 }
 
-/// How long each step of a reload took; none for a step that there was not.
-#[derive(Clone, Copy, Default)]
-pub struct Times {
-    /// The build command.
+/// What a reload took and did.
+pub struct Reloaded {
+    /// The time of the build command; none where there was none.
     pub build: Option<Duration>,
-    /// Reading, compiling and trying the component.
+    /// That of reading, compiling and trying the component.
     pub compile: Duration,
-    /// Until events were given to it.
+    /// That until events were given to it, waiting for other plugins included.
     pub swap: Duration,
+    /// The connections that were open.
+    pub connections: i64,
+    /// The version of the state before, and now.
+    pub states: (u32, u32),
 }
 
 #[derive(Clone, Copy)]
@@ -66,12 +71,29 @@ impl Report {
     }
 
     /// A new component took over.
-    pub fn reloaded(&self, plugin: &str, files: &BTreeSet<String>, (times, connections): (Times, i64)) {
-        let built = times.build.map(|time| format!("build {}, ", milliseconds(time))).unwrap_or_default();
-        let (compile, swap) = (milliseconds(times.compile), milliseconds(times.swap));
-        let plural = if connections == 1 { "" } else { "s" };
-        let took = format!("{built}compile {compile}, swap {swap}, {connections} open connection{plural}");
+    pub fn reloaded(&self, plugin: &str, files: &BTreeSet<String>, reloaded: &Reloaded) {
+        let Reloaded { build, compile, swap, connections, states: (before, now) } = reloaded;
+        let built = build.map(|time| format!("build {}, ", milliseconds(time))).unwrap_or_default();
+        let (compile, swap) = (milliseconds(*compile), milliseconds(*swap));
+        let plural = if *connections == 1 { "" } else { "s" };
+        let states = match now.cmp(before) {
+            Ordering::Equal => String::new(),
+            Ordering::Greater => {
+                format!("; state {before} -> {now}: each connection's is migrated at its next event")
+            }
+            Ordering::Less => format!("; state {before} -> {now}: what was before a migration is gone back to"),
+        };
+        let took = format!("{built}compile {compile}, swap {swap}, {connections} open connection{plural}{states}");
         self.line(Color::Good, &format!("{plugin} reloaded"), &format!("{}: {took}", named(files)));
+    }
+
+    /// What became of the states of connections so far, under another version of them.
+    pub fn states(&self, plugin: &str, states: &States) {
+        let States { version, migrated, rolled_back, reset } = states;
+        let counts = [(migrated, "migrated"), (rolled_back, "gone back to"), (reset, "reset")];
+        let told: Vec<_> =
+            counts.iter().filter(|(count, _)| **count > 0).map(|(c, what)| format!("{c} {what}")).collect();
+        self.line(Color::Note, &format!("{plugin} states"), &format!("version {version}: {} so far", told.join(", ")));
     }
 
     /// A build did its work and nothing is different.

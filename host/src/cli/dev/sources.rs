@@ -4,9 +4,11 @@
 //! from looking where the configuration chooses that.
 //! Invariant: what a build or an editor leaves among sources is no edit, and neither is a file written as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 use notify::{EventKind, RecursiveMode, Watcher};
@@ -17,9 +19,21 @@ use crate::config::Config;
 pub struct Sources {
     /// The plugin's name, and the real path, which is the one that events carry.
     roots: Vec<(String, PathBuf)>,
+    /// What is watched, once that began; dropped, it ends.
+    watched: Option<(Box<dyn Watcher>, Vec<Folder>)>,
     /// The content of each file that changed so far; none for one that is gone.
     seen: BTreeMap<PathBuf, Option<blake3::Hash>>,
 }
+
+/// A watched folder.
+struct Folder {
+    path: PathBuf,
+    mode: RecursiveMode,
+    /// What tells it from one that was made in its place; none while it is gone.
+    identity: Identity,
+}
+
+type Identity = Option<(u64, Option<SystemTime>)>;
 
 impl Sources {
     /// What the configuration names; an error where something of it is not there.
@@ -30,7 +44,7 @@ impl Sources {
             Ok(real) => Ok((name.clone(), real)),
             Err(error) => bail!("plugin {name}: `watch` names {}, which cannot be watched: {error}", path.display()),
         });
-        Ok(Self { roots: real.collect::<Result<_>>()?, seen: BTreeMap::new() })
+        Ok(Self { roots: real.collect::<Result<_>>()?, watched: None, seen: BTreeMap::new() })
     }
 
     /// Whether an edit can change anything of this plugin.
@@ -38,12 +52,8 @@ impl Sources {
         self.roots.iter().any(|(name, _)| name == plugin)
     }
 
-    /// Calls `changed` on another thread with each path that something happened to, until what comes back is dropped.
-    pub fn watch(
-        &self,
-        config: &Config,
-        changed: impl Fn(PathBuf) + Send + 'static,
-    ) -> notify::Result<Box<dyn Watcher>> {
+    /// Calls `changed` on another thread with each path that something happened to, for as long as these sources live.
+    pub fn watch(&mut self, config: &Config, changed: impl Fn(PathBuf) + Send + 'static) -> notify::Result<()> {
         let note = move |event: notify::Result<notify::Event>| {
             if let Ok(event) = event
                 && !matches!(event.kind, EventKind::Access(_))
@@ -58,22 +68,47 @@ impl Sources {
                 Box::new(notify::PollWatcher::new(note, every)?)
             }
         };
-        self.subscribe(&mut *watcher)?;
-        Ok(watcher)
+        let folders = self.folders();
+        for folder in &folders {
+            watcher.watch(&folder.path, folder.mode)?;
+        }
+        self.watched = Some((watcher, folders));
+        Ok(())
     }
 
-    fn subscribe(&self, watcher: &mut dyn Watcher) -> notify::Result<()> {
+    /// What is to be watched: a file through its folder, since one that is saved by rename would be lost. These first, so that
+    /// a folder which is a source itself ends up watched with all that is below it.
+    fn folders(&self) -> Vec<Folder> {
         let (folders, files): (Vec<_>, Vec<_>) =
             self.roots.iter().map(|(_, path)| path).partition(|path| path.is_dir());
-        // A file through its folder, since one that is saved by rename would be lost. First, so that a folder which is a
-        // source itself ends up watched with all that is below it.
-        for folder in files.iter().filter_map(|file| file.parent()) {
-            watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        }
+        let parents = files.iter().filter_map(|file| file.parent()).map(|path| (path, RecursiveMode::NonRecursive));
+        let whole = folders.into_iter().map(|path| (&**path, RecursiveMode::Recursive));
+        let folder = |(path, mode): (&Path, _)| Folder { path: path.to_owned(), mode, identity: identity(path) };
+        parents.chain(whole).map(folder).collect()
+    }
+
+    /// Watches folders again that were removed and are back, which no event tells; gives the plugins that this is an edit of,
+    /// each with the folder.
+    pub fn look(&mut self) -> Vec<(String, String)> {
+        let Some((watcher, folders)) = &mut self.watched else { return Vec::new() };
+        let mut back = Vec::new();
         for folder in folders {
-            watcher.watch(folder, RecursiveMode::Recursive)?;
+            let now = identity(&folder.path);
+            let before = std::mem::replace(&mut folder.identity, now);
+            let path = folder.path.display();
+            match now {
+                _ if now == before => {}
+                None => tracing::warn!("the source {path} is gone; it is watched again once it is back"),
+                Some(_) if watcher.watch(&folder.path, folder.mode).is_ok() => back.push(folder.path.clone()),
+                // Gone once more, or not to be watched yet.
+                Some(_) => folder.identity = None,
+            }
         }
-        Ok(())
+        let owners = |folder: &PathBuf| {
+            let below = self.roots.iter().filter(|(_, root)| root.starts_with(folder)).map(|(name, _)| name.clone());
+            below.map(|name| (name, format!("{} is back", folder.display()))).collect::<Vec<_>>()
+        };
+        back.iter().flat_map(owners).collect()
     }
 
     /// The plugins that a path belongs to, each with the path as a person would name it; none where its content is as
@@ -88,6 +123,14 @@ impl Sources {
         if before == Some(content) { Vec::new() } else { affected }
     }
 
+    /// Leaves out the names of files that are gone, where others are there: editors write new files under passing names.
+    pub fn without_passing(&self, files: BTreeSet<String>) -> BTreeSet<String> {
+        let gone = self.seen.iter().filter(|(_, content)| content.is_none()).flat_map(|(path, _)| self.affected(path));
+        let gone: BTreeSet<_> = gone.map(|(_, shown)| shown).collect();
+        let there: BTreeSet<_> = files.difference(&gone).cloned().collect();
+        if there.is_empty() { files } else { there }
+    }
+
     fn affected(&self, path: &Path) -> Vec<(String, String)> {
         let belongs = |(name, root): &(String, PathBuf)| {
             let below = path.strip_prefix(root).ok().filter(|below| !below.iter().any(is_no_source))?;
@@ -97,6 +140,11 @@ impl Sources {
         };
         self.roots.iter().filter_map(belongs).collect()
     }
+}
+
+fn identity(folder: &Path) -> Identity {
+    let found = std::fs::metadata(folder).ok()?;
+    Some((found.ino(), found.created().ok()))
 }
 
 /// What editors and builds leave among sources. A build that was started by what a build wrote would never end.
@@ -110,7 +158,7 @@ mod tests {
     use super::*;
 
     fn sources(root: &Path) -> Sources {
-        Sources { roots: vec![("chat".to_owned(), root.to_owned())], seen: BTreeMap::new() }
+        Sources { roots: vec![("chat".to_owned(), root.to_owned())], watched: None, seen: BTreeMap::new() }
     }
 
     fn changed(source: &str, path: &str) -> bool {
@@ -144,6 +192,19 @@ mod tests {
         let shown = |root: &str, path: &str| sources(Path::new(root)).affected(Path::new(path))[0].1.clone();
         assert_eq!(shown("/chat/src", "/chat/src/room/seat.rs"), "src/room/seat.rs");
         assert_eq!(shown("/chat/Cargo.toml", "/chat/Cargo.toml"), "Cargo.toml");
+    }
+
+    #[test]
+    fn a_passing_file_is_not_named_beside_one_that_stays() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut sources = sources(folder.path());
+        std::fs::write(folder.path().join("lib.rs"), "one").expect("it can be written");
+        let edit = |sources: &mut Sources, file: &str| sources.edited(&folder.path().join(file))[0].1.clone();
+        let both = BTreeSet::from([edit(&mut sources, "sedXYZ"), edit(&mut sources, "lib.rs")]);
+        let named: Vec<_> = sources.without_passing(both).into_iter().collect();
+        assert!(named.len() == 1 && named[0].ends_with("lib.rs"), "{named:?}");
+        let gone = BTreeSet::from([edit(&mut sources, "other.rs")]);
+        assert_eq!(sources.without_passing(gone.clone()), gone, "what was removed is an edit too");
     }
 
     #[test]

@@ -7,18 +7,20 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{CompileError, Order, SUBCOMMAND, artifact, inside};
+use super::{CompileError, Order, Outdated, SUBCOMMAND, artifact, inside};
 
 /// So much is kept of what it says, in bytes.
 const SAID: u64 = 4096;
 /// How often a process is looked at that has closed its pipes and is ending.
 const LOOK: Duration = Duration::from_millis(1);
+/// How often it is asked whether the component is outdated.
+const ASK: Duration = Duration::from_millis(10);
 /// What the allocator, the system and the thread pool say where there is no memory.
 const NO_MEMORY: [&str; 3] = ["memory allocation of", "os error 12", "os error 11"];
 
@@ -34,6 +36,9 @@ pub enum ChildError {
     /// It took too long.
     #[error("compiling takes longer than the limit `compile-wall-ms`, {0}")]
     Wall(u128),
+    /// A newer component is to be compiled.
+    #[error("there is a newer one")]
+    Outdated,
     /// It could not be started.
     #[error("the compiling process {0} cannot be started: {1}")]
     Spawn(String, String),
@@ -56,19 +61,28 @@ impl ChildError {
 struct Run {
     made: Option<Vec<u8>>,
     said: String,
-    /// None where its time was up.
+    /// None where it had to be ended.
     status: Option<ExitStatus>,
 }
 
-/// Has a component compiled by this program's subcommand. Blocks for at most the order's wall time.
-pub fn compile(program: &Path, order: &Order, component: &[u8]) -> Result<Vec<u8>, CompileError> {
+/// Has a component compiled by this program's subcommand. Blocks for at most the order's wall time, and not once it is
+/// outdated.
+pub fn compile(
+    program: &Path,
+    order: &Order,
+    (component, outdated): (&[u8], &Outdated),
+) -> Result<Vec<u8>, CompileError> {
     let refused =
         |error: io::Error| CompileError::Child(ChildError::Spawn(program.display().to_string(), error.to_string()));
     let child = command(program, order).spawn().map_err(refused)?;
     if order.is_large() {
         tracing::info!(pid = child.id(), bytes = component.len(), "compiling a large component; the old code goes on");
     }
-    judge(attend(child, order, component).map_err(refused)?, order)
+    let run = attend(child, order, (component, outdated)).map_err(refused)?;
+    if outdated.is_set() && run.status.is_none() {
+        return Err(ChildError::Outdated.into());
+    }
+    judge(run, order)
 }
 
 /// In a group of its own, so that an interrupt from the terminal lets the server end it.
@@ -93,7 +107,7 @@ fn command(program: &Path, order: &Order) -> Command {
 }
 
 /// Feeds it, listens to it, and sees it end.
-fn attend(mut child: Child, order: &Order, component: &[u8]) -> io::Result<Run> {
+fn attend(mut child: Child, order: &Order, (component, outdated): (&[u8], &Outdated)) -> io::Result<Run> {
     let deadline = Instant::now() + order.wall;
     let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (closed, closing) = channel();
@@ -111,10 +125,11 @@ fn attend(mut child: Child, order: &Order, component: &[u8]) -> io::Result<Run> 
             let _ = also_closed.send(());
             said
         });
-        // Until both are closed, or the time is up.
-        let rest = || deadline.saturating_duration_since(Instant::now());
-        let _ = closing.recv_timeout(rest()).and_then(|()| closing.recv_timeout(rest()));
-        let status = end(&mut child, deadline)?;
+        let is_over = || outdated.is_set() || Instant::now() >= deadline;
+        for _both in 0..2 {
+            wait(&closing, is_over);
+        }
+        let status = end(&mut child, is_over)?;
         let made = made.join().unwrap_or_default();
         Ok(Run { made, said: said.join().unwrap_or_default(), status })
     })
@@ -134,13 +149,18 @@ fn listen(errors: Option<impl Read>) -> String {
     String::from_utf8_lossy(&said).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// How it ended; none where it had to be killed because its time is up.
-fn end(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+/// Waits until one of its outputs is closed, or it is over anyway.
+fn wait(closing: &Receiver<()>, is_over: impl Fn() -> bool) {
+    while !is_over() && closing.recv_timeout(ASK) == Err(RecvTimeoutError::Timeout) {}
+}
+
+/// How it ended; none where it had to be killed because it is over.
+fn end(child: &mut Child, is_over: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if Instant::now() >= deadline {
+        if is_over() {
             child.kill()?;
             child.wait()?;
             return Ok(None);
@@ -198,7 +218,8 @@ mod tests {
         fn compile(&self, wall: Duration) -> Result<Vec<u8>, String> {
             let order = Order { engine: 1, cpu_ms: 1000, memory_bytes: 1 << 20, nice: 0, threads: None, wall };
             // More than a pipe holds, so that whoever does not read it is noticed.
-            compile(&self.path(), &order, &vec![7; 1 << 20]).map_err(|error| error.to_string())
+            let component = vec![7; 1 << 20];
+            compile(&self.path(), &order, (&component, &Outdated::default())).map_err(|error| error.to_string())
         }
     }
 
@@ -252,6 +273,19 @@ mod tests {
         assert_eq!(refused, "compiling takes longer than the limit `compile-wall-ms`, 300");
         let closed = Program::new("exec <&- >&- 2>&-; while :; do :; done");
         assert!(closed.compile(Duration::from_millis(300)).is_err(), "it closed its pipes and goes on");
+    }
+
+    #[test]
+    fn one_that_is_outdated_is_ended() {
+        let (spinning, outdated) = (Program::new("while :; do :; done"), Outdated::default());
+        let wall = Duration::from_secs(600);
+        let order = Order { engine: 1, cpu_ms: 1000, memory_bytes: 1 << 20, nice: 0, threads: None, wall };
+        let refused = thread::scope(|scope| {
+            let compiling = scope.spawn(|| compile(&spinning.path(), &order, (&[], &outdated)));
+            outdated.set();
+            compiling.join().expect("it does not panic").expect_err("it never ends by itself")
+        });
+        assert!(matches!(refused, CompileError::Child(ChildError::Outdated)), "{refused}");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Entries, Entry, FIRST, LoadErrors, Order, Parted, Plugins, Registry, record, rejected};
+use super::{Entries, Entry, FIRST, LoadErrors, Order, Parted, Plugins, Registry, check_rejected, record};
 use crate::engine::compile::{self, Candidate, LoadError, Source};
 use crate::engine::generation::Generation;
 use crate::engine::plugin::Plugin;
@@ -23,15 +23,15 @@ pub struct Change<'a> {
     next: Vec<(Entry, Generation, Duration)>,
     /// What the archive is to note as good.
     loaded: Vec<(Arc<str>, Candidate)>,
-    _one_at_a_time: MutexGuard<'a, ()>,
+    _turn: MutexGuard<'a, ()>,
 }
 
 impl Registry {
     /// Loads what is new in these sources. Slow: not for a worker's thread.
     pub fn prepare(&self, sources: Vec<Source>) -> Result<Change<'_>, LoadErrors> {
-        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turns.wait();
         let (entries, next, loaded) = Default::default();
-        let mut change = Change { registry: self, entries, next, loaded, _one_at_a_time };
+        let mut change = Change { registry: self, entries, next, loaded, _turn };
         let errors: Vec<_> = sources.into_iter().filter_map(|source| change.add(source).err()).collect();
         self.cache.settle();
         if errors.is_empty() { Ok(change) } else { Err(LoadErrors(errors)) }
@@ -55,14 +55,14 @@ impl Change<'_> {
     /// Puts all of it in place.
     pub fn apply(self) {
         let Self { registry, entries, next, loaded, .. } = self;
-        for (name, Candidate { hash, bytes }) in loaded {
+        for (name, Candidate { hash, bytes, .. }) in loaded {
             registry.archive.keep(&name, &hash, &bytes);
         }
         for (entry, next, took) in next {
             registry.engine.abilities.metrics.reloads.inc();
             let (plugin, generation) = (entry.plugin.name(), next.identity.generation);
             tracing::info!(%plugin, generation, "reloaded with what the configuration says");
-            registry.roll_out(&entry, next, Order { by: BY, canary: None }, took);
+            registry.roll_out(&entry, next, Order::by(BY), took);
         }
         let before = registry.entries.swap(Arc::new(entries));
         let mut parted = registry.parted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,10 +110,7 @@ impl Change<'_> {
         let start = Instant::now();
         let Registry { engine, cache, archive, .. } = self.registry;
         let candidate = compile::read(source, engine.abilities.limits().plugin_bytes)?;
-        let runs = plugin.is_some_and(|plugin| plugin.current().hash == candidate.hash);
-        if !runs && archive.is_rejected(&source.name, &candidate.hash) {
-            return Err(rejected(source));
-        }
+        check_rejected(archive, plugin.map(|plugin| &**plugin), (source, &candidate))?;
         let number = plugin.map_or(FIRST, |plugin| plugin.next_number());
         let generation = compile::load(engine, Some(cache), (source, &candidate), number)?;
         self.loaded.push((source.name.clone(), candidate));

@@ -5,6 +5,7 @@
 //! Nothing is kept between two events.
 
 pub mod answers;
+pub mod moody;
 
 use std::fmt::Display;
 use std::hint::black_box;

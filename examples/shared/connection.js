@@ -13,7 +13,7 @@ export class Connection {
   /** How many WebSockets this page has opened; a test proves with it that none was opened anew. */
   static opened = 0;
 
-  #url;
+  #address;
   #on;
   #socket = null;
   #timer = null;
@@ -22,11 +22,12 @@ export class Connection {
   #ended = false;
 
   /**
-   * `on` has one function for each report: `connecting()`, `connected()`, `message(text)`, `lost(until, close)` with the
-   * time of the next try, and `refused(reason)`, after which nothing more comes.
+   * `address()` gives the URL of each try, which may be another than that of the last. `on` has one function for each report:
+   * `connecting()`, `connected()`, `message(text)`, `lost(until, close)` with the time of the next try, and `refused(reason)`,
+   * after which nothing more comes.
    */
-  constructor(url, on) {
-    this.#url = url;
+  constructor(address, on) {
+    this.#address = address;
     this.#on = on;
     this.#open();
   }
@@ -57,7 +58,7 @@ export class Connection {
     this.#timer = null;
     this.#on.connecting();
     Connection.opened += 1;
-    const socket = new WebSocket(this.#url);
+    const socket = new WebSocket(this.#address());
     this.#socket = socket;
     socket.onopen = () => this.#opened();
     socket.onmessage = ({ data }) => this.#ended || this.#on.message(data);
