@@ -63,7 +63,8 @@ impl Cache {
     /// Keeps compiled code and loads it from there, so that its pages are the file's. A cache that cannot be written costs
     /// memory, and time at the next start.
     pub fn adopt(&self, engine: &wasmtime::Engine, hash: &str, code: &[u8]) -> Option<Component> {
-        if let Err(error) = self.shelf.put(&self.name(hash), &[code, blake3::hash(code).as_bytes()]) {
+        // Nobody waits for the disk: of a file that is not whole after a power failure the seal tells.
+        if let Err(error) = self.shelf.lay(&self.name(hash), &[code, blake3::hash(code).as_bytes()]) {
             tracing::warn!(folder = %self.shelf.folder().display(), "compiled code could not be cached: {error}");
             return trust(engine, code);
         }

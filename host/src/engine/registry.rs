@@ -96,6 +96,8 @@ pub enum Reload {
         generation: u64,
         /// The time from reading the file to the swap.
         took: Duration,
+        /// The time of the swap itself.
+        swap: Duration,
         /// The share of the connections that it takes for now, in percent.
         canary: u8,
         /// The version of the state that the generation before writes, and that of the new one.
@@ -216,11 +218,16 @@ impl Registry {
         check_rejected(&self.archive, Some(plugin), (source, &candidate))?;
         let load = || self.make(source, &candidate, plugin.next_number());
         let next = self.turns.load(&source.name, &candidate, load)?;
-        self.archive.keep(&source.name, &candidate, Some(&plugin.serving().tried().hash));
         let (generation, took) = (next.identity.generation, start.elapsed());
         let states = (plugin.current().state_version, next.state_version);
+        // Before whatever the roll-out has noted.
+        let (name, before) = (source.name.clone(), plugin.serving().tried().hash.clone());
+        self.scribe.note(move |archive| archive.keep(&name, &candidate, Some(&before)));
         let canary = self.roll_out(entry, next, order, took);
-        Ok(Reload::Swapped { generation, took, canary, states })
+        let swap = start.elapsed().saturating_sub(took);
+        // Events are on the new code by now, and need not wait for the disk.
+        self.scribe.settle();
+        Ok(Reload::Swapped { generation, took, swap, canary, states })
     }
 
     /// A plugin's file, if its tenant may have one of this size.

@@ -57,10 +57,20 @@ impl Shelf {
 
     /// Writes a file whole or not at all, also where the machine stops meanwhile. Its content comes in parts.
     pub fn put(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        self.write(name, parts, File::sync_all)
+    }
+
+    /// The same without waiting for the disk, for files whose reader sees whether they are whole: of one that was not on the
+    /// disk when the machine stopped, a part may be left.
+    pub fn lay(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        self.write(name, parts, |_| Ok(()))
+    }
+
+    fn write(&self, name: &str, parts: &[&[u8]], finish: fn(&File) -> io::Result<()>) -> io::Result<()> {
         make(self.path(name).parent().unwrap_or(&self.folder))?;
-        match self.try_put(name, parts) {
+        match self.try_write(name, parts, finish) {
             // A server that starts may sweep it away in the moment before it is locked.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.try_put(name, parts),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.try_write(name, parts, finish),
             outcome => outcome,
         }
     }
@@ -75,11 +85,12 @@ impl Shelf {
         Held { _lock: open().ok() }
     }
 
-    fn try_put(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+    fn try_write(&self, name: &str, parts: &[&[u8]], finish: fn(&File) -> io::Result<()>) -> io::Result<()> {
         static WRITTEN: AtomicU64 = AtomicU64::new(0);
         let writing = WRITTEN.fetch_add(1, Ordering::Relaxed);
         let unfinished = self.path(&format!("{name}.{}-{writing}.{UNFINISHED}", std::process::id()));
-        let written = write_through(&unfinished, parts).and_then(|_locked| fs::rename(&unfinished, self.path(name)));
+        let written =
+            write_through(&unfinished, parts, finish).and_then(|_locked| fs::rename(&unfinished, self.path(name)));
         if written.is_err() {
             // What a full disk took of it would only make that worse.
             let _ = fs::remove_file(&unfinished);
@@ -119,13 +130,13 @@ fn is_unfinished(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == UNFINISHED)
 }
 
-/// On the disk before it gets its name: a name with half a file behind it would be trusted. Gives the file, which is locked.
-fn write_through(path: &Path, parts: &[&[u8]]) -> io::Result<File> {
+/// Finished before it gets its name: a name with half a file behind it would be trusted. Gives the file, which is locked.
+fn write_through(path: &Path, parts: &[&[u8]], finish: fn(&File) -> io::Result<()>) -> io::Result<File> {
     let mut file = File::create(path)?;
     // Where the file system knows no locks, a server that starts meanwhile may remove it, and it is written again.
     let _ = file.try_lock();
     parts.iter().try_for_each(|part| file.write_all(part))?;
-    file.sync_all()?;
+    finish(&file)?;
     Ok(file)
 }
 
@@ -155,7 +166,7 @@ mod tests {
         shelf.put("one", &[b"whole"]).expect("it can be written");
         let (left, written) = (shelf.path("two.9-0.unfinished"), shelf.path("three.9-1.unfinished"));
         fs::write(&left, "hal").expect("it can be written");
-        let writing = write_through(&written, &[b"nearly who"]).expect("it can be written");
+        let writing = write_through(&written, &[b"nearly who"], File::sync_all).expect("it can be written");
         let next = Shelf::new(shelf.folder.clone());
         assert!(!left.exists() && written.exists());
         assert_eq!(next.files(), [shelf.path("one")], "neither is taken");
