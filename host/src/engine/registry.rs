@@ -321,6 +321,13 @@ impl Registry {
     }
 }
 
+/// What was seen of generations is written down before the server ends, for the next one.
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.scribe.settle();
+    }
+}
+
 /// Gives what is rolled out already the share that is asked for, so that whoever wants a canary has one also where the
 /// watcher was faster.
 fn share(plugin: &Plugin, canary: Option<u8>) -> Reload {
