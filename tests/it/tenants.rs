@@ -287,6 +287,7 @@ async fn what_is_wrong_in_a_tenants_file_is_told_with_file_and_line_and_changes_
     for (toml, told) in [
         (wrong("limits = { effekts = 1 }"), "acme.toml:3:effekts: unknown key"),
         (wrong("limits = { drain-ms = 1 }"), "acme.toml:3:drain-ms: belongs to the server"),
+        (wrong("limits = { cache-bytes = 1 }"), "acme.toml:3:cache-bytes: belongs to the server"),
         (wrong("limits = { effects = 0 }"), "acme.toml:3:effects: must be at least 1"),
         (wrong("limits = { guest-memory-bytes = 1000000000 }"), "acme.toml:3:guest-memory-bytes: is more than"),
         (wrong("prefix = 'acme'"), "acme.toml:3:prefix: `acme` must begin with '/'"),
