@@ -7,6 +7,7 @@ use std::cell::Cell;
 use futures_util::future::{join, join_all};
 use switchboard_harness::{LoadError, Reload, Reuse, TestServer};
 
+use crate::bad_builds::has_rejected;
 use crate::fixtures::setup;
 
 /// The server's own route.
@@ -251,14 +252,6 @@ async fn plugins_with_broken_files_start_with_the_last_good_one_of_the_same_tena
         server.logged(|record| record.field("plugin") == broken && record.message.starts_with(stood_in)).await;
         expect_own_builds(&server).await;
     }
-}
-
-/// Whether the state folder knows of a rejected file of this plugin.
-fn has_rejected(server: &TestServer, plugin: &str) -> bool {
-    let record = server.folder().join(format!(".switchboard/plugins/{plugin}.json"));
-    let text = std::fs::read_to_string(record).unwrap_or_default();
-    let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    record["rejected"].as_array().is_some_and(|rejected| !rejected.is_empty())
 }
 
 #[tokio::test]
