@@ -4,6 +4,7 @@
 
 use switchboard_harness::{LoadError, Reload, Reuse, TestServer};
 
+use crate::bad_builds::has_rejected;
 use crate::fixtures::setup;
 
 /// The server's own route.
@@ -201,14 +202,6 @@ async fn plugins_with_broken_files_start_with_the_last_good_one_of_the_same_tena
     }
 }
 
-/// Whether the state folder knows of a rejected file of this plugin.
-fn has_rejected(server: &TestServer, plugin: &str) -> bool {
-    let record = server.folder().join(format!(".switchboard/plugins/{plugin}.json"));
-    let text = std::fs::read_to_string(record).unwrap_or_default();
-    let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    record["rejected"].as_array().is_some_and(|rejected| !rejected.is_empty())
-}
-
 #[tokio::test]
 async fn a_file_that_is_rejected_for_one_tenant_is_not_for_another() {
     let mut server = chats();
@@ -235,6 +228,7 @@ async fn what_is_wrong_in_a_tenants_file_is_told_with_file_and_line_and_changes_
     for (toml, told) in [
         (wrong("limits = { effekts = 1 }"), "acme.toml:3:effekts: unknown key"),
         (wrong("limits = { drain-ms = 1 }"), "acme.toml:3:drain-ms: belongs to the server"),
+        (wrong("limits = { cache-bytes = 1 }"), "acme.toml:3:cache-bytes: belongs to the server"),
         (wrong("limits = { effects = 0 }"), "acme.toml:3:effects: must be at least 1"),
         (wrong("limits = { guest-memory-bytes = 1000000000 }"), "acme.toml:3:guest-memory-bytes: is more than"),
         (wrong("prefix = 'acme'"), "acme.toml:3:prefix: `acme` must begin with '/'"),
