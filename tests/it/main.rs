@@ -35,6 +35,7 @@ mod stocks;
 mod store;
 mod stress;
 mod stress_reload;
+mod stress_tenants;
 mod tenant_limits;
 mod tenants;
 mod testing;
