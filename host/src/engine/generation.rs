@@ -13,7 +13,7 @@ use wasmtime::component::InstancePre;
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::exports::Exports;
-use super::guest::Guest;
+use super::guest::{Guest, LogQuota};
 use crate::config::Granted;
 use crate::tenants::Tenant;
 
@@ -26,6 +26,8 @@ pub struct Identity {
     pub tenant: Arc<Tenant>,
     /// Which version of it, counted from 1 since the server started.
     pub generation: u64,
+    /// How much its instances have written to the log.
+    pub log: LogQuota,
 }
 
 /// What the operator gives a plugin beside the contract.

@@ -5,7 +5,7 @@
 //! sockets, no environment, no inherited stdio.
 //! Invariant: the transaction is there exactly while an event runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
@@ -28,8 +28,16 @@ const FINE: Moment = Moment::from_nanos(1);
 const COARSE: Moment = Moment::from_millis(100);
 /// Handles and resources of one instance.
 const MAX_RESOURCES: usize = 1000;
-/// Elements of one table; what the engines of other languages need.
-const MAX_TABLE: usize = 100_000;
+/// Elements of all tables of one instance: twice what the engines of other languages need.
+const MAX_ELEMENTS: usize = 200_000;
+/// What a component may be put together from, so that one instance cannot use up the pool: enough for a program in many
+/// linked parts, which share one memory.
+const MAX_MEMORIES: usize = 4;
+const MAX_TABLES: usize = 16;
+const MAX_PARTS: usize = 100;
+
+/// What a line counts at least, so that a flood of empty ones is bounded too.
+const LEAST_LINE: usize = 16;
 
 /// The data of a store.
 pub struct Guest {
@@ -41,7 +49,6 @@ pub struct Guest {
     pub(super) abilities: Arc<Abilities>,
     pub(super) identity: Arc<Identity>,
     pub(super) transaction: Option<Box<Transaction>>,
-    pub(super) log: LogQuota,
     /// Ticks that the present event was seen running.
     ticks: u64,
     /// Why the present event has to end, where the host ended it.
@@ -59,13 +66,12 @@ impl Guest {
         Self {
             wasi: wasi(&output, &abilities.clock, &grants),
             resources,
-            memory: Memory { limit: identity.tenant.limits().guest_memory_bytes, refused: false },
+            memory: Memory { limit: identity.tenant.limits().guest_memory_bytes, ..Memory::default() },
             output,
             grants,
             abilities,
             identity,
             transaction: None,
-            log: LogQuota::default(),
             ticks: 0,
             cause: None,
             migrating: None,
@@ -163,47 +169,73 @@ impl HostMonotonicClock for GuestClock {
     }
 }
 
-/// Bounds what an instance may allocate.
+/// Bounds what an instance may allocate, all of its parts together.
+#[derive(Default)]
 pub struct Memory {
     limit: usize,
+    /// What its memories have, and how much of that was added last, which may still turn out not to be there.
+    bytes: usize,
+    added: usize,
+    /// What its tables have.
+    elements: usize,
     /// Whether the present event was refused memory, which most guests answer with a trap.
     pub(super) refused: bool,
 }
 
 impl ResourceLimiter for Memory {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= self.limit;
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let added = desired.saturating_sub(current);
+        let fits = self.bytes.saturating_add(added) <= self.limit;
+        self.added = if fits { added } else { 0 };
+        self.bytes += self.added;
         self.refused |= !fits;
         Ok(fits)
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.bytes -= std::mem::take(&mut self.added);
         self.refused = true;
         Ok(())
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE)
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let elements = self.elements.saturating_add(desired.saturating_sub(current));
+        let fits = elements <= MAX_ELEMENTS;
+        if fits {
+            self.elements = elements;
+        }
+        Ok(fits)
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+
+    fn instances(&self) -> usize {
+        MAX_PARTS
     }
 }
 
-/// How much of this second's log quota is used.
-#[derive(Default)]
-pub struct LogQuota {
-    second: u64,
-    bytes: usize,
-}
+/// How much of this second's log quota is used, by all instances of a generation: a fresh one has no quota of its own.
+#[derive(Debug, Default)]
+pub struct LogQuota(Mutex<(u64, usize)>);
 
 impl LogQuota {
     /// Whether a line of this length still fits into this second.
-    pub fn admit(&mut self, (abilities, limits): (&Abilities, &Limits), length: usize) -> bool {
+    pub fn admit(&self, (abilities, limits): (&Abilities, &Limits), length: usize) -> bool {
+        let length = length.max(LEAST_LINE);
         let second = abilities.clock.now().as_secs();
-        if second != self.second {
-            *self = Self { second, bytes: 0 };
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.0 != second {
+            *used = (second, 0);
         }
-        let fits = self.bytes + length <= limits.log_bytes;
+        let fits = used.1 + length <= limits.log_bytes;
         if fits {
-            self.bytes += length;
+            used.1 += length;
         } else {
             abilities.metrics.log_dropped.inc_by(length as u64);
         }

@@ -178,6 +178,9 @@ impl log::Host for Guest {
     fn write(&mut self, level: String, line: String, fields: Vec<(String, String)>) {
         let mut text = line;
         for (name, value) in fields {
+            if text.len() > MAX_LINE {
+                break;
+            }
             text.push_str(&format!(" {name}={value}"));
         }
         text.truncate(text.floor_char_boundary(MAX_LINE));
@@ -199,7 +202,7 @@ impl Guest {
     /// A line for the operator, tagged with who wrote it, under the quota.
     pub(super) fn write_line(&mut self, level: &str, line: &str) {
         let identity = &self.identity;
-        if !self.log.admit((&self.abilities, &identity.tenant.limits()), line.len()) {
+        if !identity.log.admit((&self.abilities, &identity.tenant.limits()), line.len()) {
             return;
         }
         let connection = self.transaction.as_ref().map_or(0, |transaction| transaction.subject.connection.get());
