@@ -82,7 +82,7 @@ fn world(more: &str, core: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")).expect("the contract can be read");
     let text = format!(
-        "package test:world;
+        "package test:more;
         world more {{ export switchboard:ws/handler@0.1.0; {more} }}"
     );
     let package = resolve.push_str("world.wit", &text).expect("the text is right");
@@ -117,7 +117,7 @@ fn imports_that_do_not_exist() {
 fn ten_thousand_exports() {
     alone("hostile_components::ten_thousand_exports", async {
         let server = harmless();
-        let names = || (0..10_000).map(|n| format!("f{n}"));
+        let names = || (0..10_000).map(|n| format!("fn-{n}"));
         let exports: String = names().map(|name| format!("export {name}: func(); ")).collect();
         let functions: String = names().map(|name| format!("(func (export \"{name}\"))")).collect();
         let many = world(&exports, &functions);
@@ -246,7 +246,7 @@ fn traps_as_a_service_starts_and_ticks() {
 fn traps_in_a_migration() {
     alone("hostile_components::traps_in_a_migration", async {
         let about = |version: u8, more: &str| {
-            with("", "../hostile.wasm", &format!("config = {{ version = '{version}', {more} }}"))
+            with("event-cpu-ms = 10000", "../hostile.wasm", &format!("config = {{ version = '{version}', {more} }}"))
         };
         let server = sharing(&about(1, "")).start();
         let mut client = server.connect("/hostile/ws").await;
