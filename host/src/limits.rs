@@ -74,7 +74,7 @@ pub struct Limits {
     pub guest_memory_bytes: usize,
     /// Instances of one plugin on one worker.
     pub instances: usize,
-    /// Lines that a plugin's instance writes, in bytes a second; what is over is dropped.
+    /// Lines that a plugin's instances write together, in bytes a second; what is over is dropped.
     pub log_bytes: usize,
     /// Events that a new generation handles before it is promoted.
     pub rollout_events: u64,

@@ -12,7 +12,7 @@ use std::process::Command;
 use futures_util::future::join;
 use switchboard_harness::{Client, Reuse, Setup, TestServer};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{Resolve, WorldId};
 
 use crate::fixtures::{components, setup};
 
@@ -152,8 +152,29 @@ pub fn component(core: &str, world: &str) -> Vec<u8> {
     encode(core, &resolve, world)
 }
 
-/// The same for a world in text.
-pub fn encode(core: &str, resolve: &Resolve, world: wit_parser::WorldId) -> Vec<u8> {
+/// The handler's world with more in it, in text.
+pub fn handler_with(more: &str) -> (Resolve, WorldId) {
+    let mut resolve = Resolve::default();
+    resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")).expect("the contract can be read");
+    // As much of WASI as attacks use.
+    let text = format!(
+        "package test:more;
+        world more {{ export switchboard:ws/handler@0.1.0; {more} }}
+        package wasi:io@0.2.0 {{ interface streams {{ resource output-stream; }} }}
+        package wasi:cli@0.2.0 {{
+            interface stdout {{
+                use wasi:io/streams@0.2.0.{{output-stream}};
+                get-stdout: func() -> output-stream;
+            }}
+        }}"
+    );
+    let package = resolve.push_str("more.wit", &text).expect("the text is right");
+    let world = resolve.select_world(&[package], Some("more")).expect("it is there");
+    (resolve, world)
+}
+
+/// A core module in text as a component of a world in text.
+pub fn encode(core: &str, resolve: &Resolve, world: WorldId) -> Vec<u8> {
     let mut module = wat::parse_str(core).expect("the text is right");
     embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false).expect("it can be added");
     let mut encoder = ComponentEncoder::default();

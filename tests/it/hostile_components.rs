@@ -1,10 +1,11 @@
 //! Hostile components: what is refused as it is loaded, and what fresh memory may not hold.
 
-use switchboard_harness::{Reuse, TestServer};
-use wit_parser::Resolve;
-
 use crate::fixtures::components;
-use crate::hostile::{alone, attack, beside, encode, fault, file, sharing, with};
+use crate::hostile::{BOUND, alone, attack, beside, beside_within, encode, fault, file, handler_with, sharing, with};
+use switchboard_harness::{Reuse, TestServer};
+
+/// What compiling may take beside, which happens in this process here, and in one of its own where it matters.
+const COMPILING: usize = 256 * 1024 * 1024;
 
 /// A server whose hostile tenant has a component that is well, for now.
 fn harmless() -> TestServer {
@@ -79,14 +80,7 @@ fn one_that_never_gets_ready() {
 
 /// The handler's world with more in it, in text.
 fn world(more: &str, core: &str) -> Vec<u8> {
-    let mut resolve = Resolve::default();
-    resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")).expect("the contract can be read");
-    let text = format!(
-        "package test:more;
-        world more {{ export switchboard:ws/handler@0.1.0; {more} }}"
-    );
-    let package = resolve.push_str("world.wit", &text).expect("the text is right");
-    let world = resolve.select_world(&[package], Some("more")).expect("it is there");
+    let (resolve, world) = handler_with(more);
     let plain = std::fs::read_to_string(format!("{}/guests/hostile/plain.wat", env!("CARGO_MANIFEST_DIR")));
     let plain = plain.expect("it is there");
     let (head, end) = plain.rsplit_once(')').expect("it ends");
@@ -121,7 +115,7 @@ fn ten_thousand_exports() {
         let exports: String = names().map(|name| format!("export {name}: func(); ")).collect();
         let functions: String = names().map(|name| format!("(func (export \"{name}\"))")).collect();
         let many = world(&exports, &functions);
-        let loaded = beside(&server, load(&server, &many)).await;
+        let loaded = beside_within(BOUND + COMPILING, &server, load(&server, &many)).await;
         let refused = load(&server, &[&many[..], b"x"].concat()).await.expect_err("there is something behind its end");
         assert!(refused.contains("does not compile"), "{refused}");
         if loaded.is_ok() {

@@ -13,5 +13,5 @@
         (br_if $full (i32.eq (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1)))
         (br $again)))
     (table.fill $table (i32.const 0) (ref.null func) (table.size $table))
-    (if (i32.gt_u (table.size $table) (i32.const 200000)) (then unreachable)))
+    (if (i32.gt_u (table.size $table) (i32.const 100000)) (then unreachable)))
 )
