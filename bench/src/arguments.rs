@@ -22,6 +22,8 @@ pub struct CommandLine {
 pub enum Benchmark {
     /// A handler that sends every message back: CPU, throughput, round trips and idle memory.
     Echo(Arguments),
+    /// A plugin that is swapped: how long that takes, and what open connections notice.
+    Reload(ReloadArguments),
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -73,6 +75,59 @@ pub struct Arguments {
     pub asleep: bool,
 }
 
+/// The parts of the reload benchmark.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum Part {
+    /// Swaps on a server that has nothing else to do.
+    Idle,
+    /// Swaps under many connections that echo.
+    Load,
+    /// Edits under `switchboard dev`.
+    Dev,
+    /// Swaps of a large plugin beside connections that echo on a small one.
+    Large,
+}
+
+#[derive(Args)]
+pub struct ReloadArguments {
+    /// Run these parts only.
+    #[arg(long, value_delimiter = ',')]
+    pub only: Vec<Part>,
+    /// Rounds of each part but the large one.
+    #[arg(long, default_value_t = 10, value_parser = at_least_one)]
+    pub rounds: usize,
+    /// Rounds with a large plugin; each takes a minute or so.
+    #[arg(long, default_value_t = 2, value_parser = at_least_one)]
+    pub large_rounds: usize,
+    /// Connections of the load.
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
+    pub connections: usize,
+    /// Connections beside a large plugin.
+    #[arg(long, default_value_t = 64, value_parser = at_least_one)]
+    pub large_connections: usize,
+    /// A binary to measure instead of building Switchboard.
+    #[arg(long, value_name = "PATH")]
+    pub server: Option<PathBuf>,
+    /// Write the raw numbers to a file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Fail when a swap of new content on an idle server takes longer, in the median.
+    #[arg(long, value_name = "MS")]
+    pub max_idle_ms: Option<f64>,
+    /// Fail when a swap under load adds more to the longest gaps at p99, in the median.
+    #[arg(long, value_name = "MS")]
+    pub max_gap_ms: Option<f64>,
+    /// Fail when an edit under `dev` takes longer, in the median.
+    #[arg(long, value_name = "MS")]
+    pub max_dev_ms: Option<f64>,
+}
+
+impl ReloadArguments {
+    pub fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
 impl Arguments {
     pub fn cell(&self) -> Cell {
         Cell { connections: self.connections, in_flight: self.in_flight, size: self.size }
@@ -109,7 +164,7 @@ mod tests {
     #[test]
     fn nothing_typed_means_the_cell_that_everyone_compares() {
         let line = CommandLine::try_parse_from(["bench", "echo"]).unwrap();
-        let Benchmark::Echo(arguments) = line.command;
+        let Benchmark::Echo(arguments) = line.command else { panic!("it is the echo") };
         let Cell { connections, in_flight, size } = arguments.cell();
         assert_eq!((connections, in_flight, size), (64, 1, 64));
     }

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::frames;
 use crate::script::Script;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 const HEAD_LIMIT: usize = 8 * 1024;
 /// The nonce of RFC 6455, section 1.3, and the answer that the same section gives for it; so no SHA-1 is needed.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -53,7 +53,7 @@ impl Connection {
             TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("connecting to {address}"))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        upgrade(&socket, address).context("in the WebSocket handshake")?;
+        upgrade(&socket, address, "/ws").context("in the WebSocket handshake")?;
         first_echo(&socket, script).context("waiting for the first echo")?;
         socket.set_nonblocking(true)?;
         Ok(Self::over(socket))
@@ -133,9 +133,10 @@ impl Drop for Connection {
     }
 }
 
-fn upgrade(mut socket: &TcpStream, address: SocketAddr) -> Result<()> {
+/// Makes a WebSocket of a socket.
+pub fn upgrade(mut socket: &TcpStream, address: SocketAddr, target: &str) -> Result<()> {
     let request = format!(
-        "GET /ws HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {target} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
     );
     socket.write_all(request.as_bytes())?;

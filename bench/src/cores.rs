@@ -38,6 +38,12 @@ impl Cores {
         Ok(Self { servers, generator, count: all.count() as usize })
     }
 
+    /// Places nothing: servers and generator may use all cores, as they would where nobody measures.
+    pub fn share() -> io::Result<Self> {
+        let all = sched_getaffinity(None)?;
+        Ok(Self { servers: all, generator: all, count: all.count() as usize })
+    }
+
     /// How the generator waits. On loopback the sender's time includes waking the receiver, so a generator that sleeps makes
     /// each message dearer for a server that lets it sleep, and for that one only.
     pub fn waiting(&self) -> Waiting {

@@ -5,6 +5,7 @@
 //! while it runs out, and only counted in between.
 //! Invariant: until `finish`, every connection has exactly `in_flight` messages that wait for their echo.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -49,11 +50,28 @@ pub struct Tally {
     pub round_trips: Vec<u32>,
 }
 
+/// What was seen of each connection while it was watched.
+pub struct Watched {
+    pub seconds: f64,
+    /// The longest time without an answer, for each connection, in nanoseconds.
+    pub gaps: Vec<u32>,
+    /// The longest turn of the generator itself, in nanoseconds: no gap below it says anything about the server.
+    pub turn: u32,
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Phase {
     WarmUp,
     Measured,
+    Watched,
     RunningOut,
+}
+
+/// What a connection that is watched has waited for answers.
+#[derive(Clone, Copy)]
+struct Gap {
+    last: Instant,
+    longest: Duration,
 }
 
 pub struct Load {
@@ -67,6 +85,11 @@ pub struct Load {
     waiting: u64,
     heard: Instant,
     tally: Tally,
+    /// For each connection, while it is watched.
+    gaps: Vec<Gap>,
+    /// How long a connection rests before it says its next message, and which are resting, in order of their time.
+    pause: Duration,
+    resting: VecDeque<(Instant, usize)>,
 }
 
 impl Load {
@@ -89,7 +112,15 @@ impl Load {
             phase: Phase::WarmUp,
             heard: Instant::now(),
             tally: Tally::default(),
+            gaps: Vec::new(),
+            pause: Duration::ZERO,
+            resting: VecDeque::new(),
         })
+    }
+
+    /// The same, with a pause of each connection between an answer and its next message.
+    pub fn start_paced(address: SocketAddr, cell: Cell, pause: Duration) -> Result<Self> {
+        Ok(Self { pause, ..Self::start(address, cell, Waiting::Asleep)? })
     }
 
     pub fn warm_up(&mut self, duration: Duration) -> Result<()> {
@@ -104,9 +135,29 @@ impl Load {
         Ok(Tally { seconds, ..std::mem::take(&mut self.tally) })
     }
 
+    /// Notes how long each connection waits for answers until `is_over`, which is asked after every turn.
+    pub fn watch(&mut self, mut is_over: impl FnMut() -> Result<bool>) -> Result<Watched> {
+        self.phase = Phase::Watched;
+        let start = Instant::now();
+        self.gaps = vec![Gap { last: start, longest: Duration::ZERO }; self.connections.len()];
+        let (mut now, mut turn) = (start, Duration::ZERO);
+        while !is_over()? {
+            self.await_events()?;
+            let woken = Instant::now();
+            self.serve_ready()?;
+            now = Instant::now();
+            turn = turn.max(now - woken);
+        }
+        self.phase = Phase::Measured;
+        let gaps = self.gaps.iter().map(|gap| nanoseconds(gap.longest.max(now - gap.last))).collect();
+        Ok(Watched { seconds: start.elapsed().as_secs_f64(), gaps, turn: nanoseconds(turn) })
+    }
+
     /// Sends nothing more and waits for the echoes that are still to come.
     pub fn finish(mut self) -> Result<()> {
         self.phase = Phase::RunningOut;
+        // Who rests waits for nothing.
+        self.waiting -= std::mem::take(&mut self.resting).len() as u64;
         while self.waiting > 0 {
             self.turn()?;
         }
@@ -123,20 +174,41 @@ impl Load {
 
     /// Serves every connection that is ready.
     fn turn(&mut self) -> Result<()> {
-        interrupt::check()?;
         self.await_events()?;
+        self.serve_ready()
+    }
+
+    fn serve_ready(&mut self) -> Result<()> {
         for index in 0..self.events.len() {
             // `register` put the place of the connection there.
             let place = self.events[index].data.u64() as usize;
             self.serve(place)?;
         }
+        self.wake_rested()
+    }
+
+    /// Has those speak whose rest is over.
+    fn wake_rested(&mut self) -> Result<()> {
+        let now = Instant::now();
+        while let Some((_, place)) = self.resting.pop_front_if(|(due, _)| *due <= now) {
+            self.connections[place].ask(1, now, &self.script)?;
+        }
         Ok(())
     }
 
+    /// How long to wait for events: never longer than until a rest is over.
+    fn patience(&self) -> Timespec {
+        let Some((due, _)) = self.resting.front() else { return self.patience };
+        let rest = due.saturating_duration_since(Instant::now());
+        Timespec { tv_sec: 0, tv_nsec: rest.subsec_nanos().into() }
+    }
+
     fn await_events(&mut self) -> Result<()> {
+        interrupt::check()?;
         self.events.clear();
+        let patience = self.patience();
         let buffer = rustix::buffer::spare_capacity(&mut self.events);
-        match epoll::wait(&self.epoll, buffer, Some(&self.patience)) {
+        match epoll::wait(&self.epoll, buffer, Some(&patience)) {
             Ok(0) => ensure!(self.heard.elapsed() < STALL, "the server sent nothing for {STALL:?}"),
             Ok(_) => self.heard = Instant::now(),
             Err(Errno::INTR) => (),
@@ -160,7 +232,7 @@ impl Load {
     /// Counts the echoes in the first `count` bytes of the buffer, and sends as many messages as were answered.
     fn take(&mut self, place: usize, count: usize) -> Result<()> {
         let connection = &mut self.connections[place];
-        if self.phase != Phase::Measured {
+        if matches!(self.phase, Phase::WarmUp | Phase::RunningOut) {
             connection.check(&self.buffer[..count], &self.script)?;
         }
         let now = Instant::now();
@@ -175,6 +247,13 @@ impl Load {
         if answers.count == 0 {
             return Ok(());
         }
+        if self.phase == Phase::Watched {
+            self.gaps[place].note(now);
+        }
+        if !self.pause.is_zero() {
+            self.resting.extend((0..answers.count).map(|_| (now + self.pause, place)));
+            return Ok(());
+        }
         // No more can be answered than was in flight, which is a usize.
         connection.ask(answers.count as usize, now, &self.script)
     }
@@ -184,10 +263,21 @@ impl Tally {
     fn add(&mut self, messages: u64, round_trip: Option<Duration>) {
         self.messages += messages;
         if let Some(time) = round_trip {
-            // Four seconds fit; the stall limit and common sense are near that anyway.
-            self.round_trips.push(u32::try_from(time.as_nanos()).unwrap_or(u32::MAX));
+            self.round_trips.push(nanoseconds(time));
         }
     }
+}
+
+impl Gap {
+    fn note(&mut self, now: Instant) {
+        self.longest = self.longest.max(now - self.last);
+        self.last = now;
+    }
+}
+
+/// Four seconds fit; the stall limit and common sense are near that anyway.
+fn nanoseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos()).unwrap_or(u32::MAX)
 }
 
 /// Opens connections one after the other and keeps them; each has echoed one message.

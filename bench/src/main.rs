@@ -1,6 +1,6 @@
-//! `bench`: measures Switchboard side by side with other WebSocket servers on this machine.
+//! `bench`: measures Switchboard side by side with other WebSocket servers on this machine, and what a reload costs.
 //!
-//! Read from the top: `arguments` (what was typed), `echo` (which rounds of which servers), `prepare` and `peer` (getting
+//! Read from the top: `arguments` (what was typed), `echo` (which rounds of which servers), `reload` (swaps of a plugin), `prepare` and `peer` (getting
 //! servers, running them), `cores` (what runs where), `round` and `idle` (one measurement), `load`, `connection`, `script` and `frames` (the
 //! generator itself), `proc` and `stats` (figures), `results` and `report` (what is shown).
 
@@ -17,6 +17,7 @@ mod load;
 mod peer;
 mod prepare;
 mod proc;
+mod reload;
 mod report;
 mod results;
 mod round;
@@ -32,6 +33,7 @@ use arguments::{Benchmark, CommandLine};
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Benchmark::Echo(arguments) => echo::run(&arguments),
+        Benchmark::Reload(arguments) => reload::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,6 +20,7 @@ use crate::cores::Cores;
 use crate::interrupt;
 
 const TO_LISTEN: Duration = Duration::from_secs(60);
+const TO_SAY: Duration = Duration::from_secs(30);
 const TO_STOP: Duration = Duration::from_secs(5);
 const GLANCE: Duration = Duration::from_millis(20);
 const HOST: &str = "127.0.0.1:";
@@ -36,6 +37,8 @@ pub struct Program {
 pub struct Peer {
     process: Process,
     address: SocketAddr,
+    /// What it printed since, line by line.
+    lines: Receiver<String>,
 }
 
 impl Program {
@@ -52,7 +55,7 @@ impl Program {
         let lines = lines_of(&mut child);
         let mut process = Process { child, grace: TO_STOP };
         let address = await_address(&mut process, &lines).context(self.name)?;
-        Ok(Peer { process, address })
+        Ok(Peer { process, address, lines })
     }
 }
 
@@ -63,6 +66,20 @@ impl Peer {
 
     pub fn pid(&self) -> u32 {
         self.process.child.id()
+    }
+
+    /// Waits for a line that holds these words, and gives it; those before it are dropped.
+    pub fn expect(&self, words: &str) -> Result<String> {
+        let start = Instant::now();
+        while start.elapsed() < TO_SAY {
+            interrupt::check()?;
+            match self.lines.recv_timeout(GLANCE) {
+                Ok(line) if line.contains(words) => return Ok(line),
+                Ok(_) | Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => bail!("the server ended without a line with `{words}`"),
+            }
+        }
+        bail!("the server printed no line with `{words}` within {TO_SAY:?}")
     }
 }
 

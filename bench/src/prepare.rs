@@ -22,11 +22,8 @@ const ECHO: &str = "examples/echo";
 /// Switchboard: the binary at `server`, or the one that this workspace builds.
 pub fn switchboard(server: Option<&Path>) -> Result<Program> {
     let root = workspace_root()?;
-    let path = match server {
-        Some(path) => path.canonicalize().with_context(|| format!("no server at {}", path.display()))?,
-        None => build_server(&root)?,
-    };
-    run(Command::new(&path).args(["build", ECHO]).current_dir(&root))?;
+    let path = binary(server)?;
+    build(&path, Path::new(ECHO))?;
     Ok(Program {
         name: PACKAGE,
         version: version_of(&path)?,
@@ -34,6 +31,38 @@ pub fn switchboard(server: Option<&Path>) -> Result<Program> {
         directory: root,
         path,
     })
+}
+
+/// A command of Switchboard on a project, with a free port of the loopback.
+pub fn switchboard_on(path: &Path, command: &str, project: &Path) -> Result<Program> {
+    let arguments = [command.as_ref(), project.as_os_str(), "--listen".as_ref(), "127.0.0.1:0".as_ref()];
+    Ok(Program {
+        name: PACKAGE,
+        version: version_of(path)?,
+        arguments: arguments.map(Into::into).to_vec(),
+        directory: workspace_root()?,
+        path: path.to_owned(),
+    })
+}
+
+/// The server's binary: the one that was named, or the one that this workspace builds.
+pub fn binary(server: Option<&Path>) -> Result<PathBuf> {
+    match server {
+        Some(path) => path.canonicalize().with_context(|| format!("no server at {}", path.display())),
+        None => build_server(&workspace_root()?),
+    }
+}
+
+/// Has the server build the plugins of a project, whose folder is below the workspace's.
+pub fn build(server: &Path, project: &Path) -> Result<()> {
+    run(Command::new(server).arg("build").arg(project).current_dir(workspace_root()?))
+}
+
+/// The folder for what is needed below `target/`, made if it is not there.
+pub fn bench_folder() -> Result<PathBuf> {
+    let folder = target_folder(&workspace_root()?).join("bench");
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
 /// Bun, installed on first use; removing the folder gets the newest release of its major.
@@ -48,7 +77,7 @@ pub fn bun() -> Result<Program> {
     Ok(Program { name: "bun", version: version_of(&path)?, arguments: vec![script.into()], directory: folder, path })
 }
 
-fn workspace_root() -> Result<PathBuf> {
+pub fn workspace_root() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     root.canonicalize().context("the workspace this was built from is gone")
 }
@@ -82,7 +111,7 @@ fn install_peers(manifest: &Path, folder: &Path) -> Result<()> {
 }
 
 /// The last word of what `--version` prints: `switchboard 0.1.0` and `1.2.3` are both in use.
-fn version_of(path: &Path) -> Result<String> {
+pub fn version_of(path: &Path) -> Result<String> {
     let printed = output(Command::new(path).arg("--version"))?;
     Ok(printed.split_whitespace().last().unwrap_or("unknown").to_owned())
 }

@@ -39,6 +39,13 @@ pub fn raise_open_files() -> Result<u64> {
     Ok(wanted)
 }
 
+/// How many processes wanted to run at a time in the last minute.
+pub fn load_average() -> Result<f64> {
+    let text = fs::read_to_string("/proc/loadavg").context("reading /proc/loadavg")?;
+    let first = text.split(' ').next().and_then(|first| first.parse().ok());
+    first.context("no load average in /proc/loadavg")
+}
+
 /// Fields 14 and 15. The name, field 2, is in parentheses and may hold spaces and parentheses itself, so what
 /// counts begins after the last one.
 fn cpu_ticks(stat: &str) -> Option<u64> {

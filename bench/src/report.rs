@@ -88,7 +88,7 @@ fn row(label: &str, figure: &Figure, decimals: usize) -> String {
     line + "\n"
 }
 
-fn shown(spread: &Spread, decimals: usize) -> String {
+pub fn shown(spread: &Spread, decimals: usize) -> String {
     let [median, least, greatest] =
         [spread.median, spread.least, spread.greatest].map(|value| grouped(value, decimals));
     format!("{median} ({least} - {greatest})")

@@ -4,7 +4,7 @@
 //! line, an [`Answer`]; `cli/control` is that client. Everything is done by the registry; here it is only put into words.
 //! Each conversation has a thread of its own, so that one can look while another waits for a reload.
 //! Invariant: nothing that is sent here can stop the server, keep a thread for longer than [`PATIENCE`] and a reload, or more
-//! threads than [`MOST_AT_ONCE`].
+//! threads than `MOST_AT_ONCE`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;

@@ -22,6 +22,7 @@ use crate::config::{Config, PluginConfig, WatchConfig};
 use crate::engine::compile::{LoadError, Source};
 use crate::engine::compiler::Compiler;
 use crate::engine::registry::{Order, Plugins, Registry, Reload};
+use crate::engine::signature;
 use crate::engine::watcher::{Change, Watch};
 use crate::engine::{Abilities, Engine, Reuse, terms};
 use crate::hub::Hub;
@@ -221,7 +222,9 @@ fn sources(config: &Config) -> Vec<Source> {
         path: plugin.path.clone(),
         config: plugin.config.clone(),
         files: plugin.files.clone(),
+        keys: plugin.keys.clone(),
         grants: plugin.grants,
+        reuse: plugin.reuse,
         on_state_mismatch: plugin.on_state_mismatch,
         handler: config.routes.iter().any(|route| route.handler == *name),
         middleware: config.routes.iter().any(|route| route.middleware.contains(name)),
@@ -240,9 +243,12 @@ pub fn watch_files(config: &Config) -> Result<Option<Watch>> {
     watch.map(Some).context("files cannot be watched; `watch = \"poll\"` in [server] does it without events")
 }
 
-/// The files of the configuration, the folder that tenants come and go in, and the files of the plugins.
+/// The files of the configuration, the folder that tenants come and go in, and the files of the plugins with signatures.
 fn watched(config: &Config) -> BTreeSet<PathBuf> {
-    configured(config).chain(config.plugins.values().map(|plugin| &plugin.path)).cloned().collect()
+    let plugins = config.plugins.values().map(|plugin| plugin.path.clone());
+    let signed = config.plugins.values().filter(|plugin| !plugin.keys.is_empty());
+    let signatures = signed.map(|plugin| signature::file_of(&plugin.path));
+    configured(config).cloned().chain(plugins).chain(signatures).collect()
 }
 
 /// What the configuration is read from.

@@ -7,6 +7,7 @@
 mod capacity;
 mod fixed;
 mod grants;
+mod keys;
 mod proxies;
 mod raw;
 mod resolve;
@@ -17,6 +18,7 @@ mod watch;
 pub use capacity::{CapacityConfig, WhenFull};
 pub use fixed::Fixed;
 pub use grants::{Grant, Granted};
+pub use keys::Keys;
 pub use proxies::{ForwardedHeader, ProxiesConfig, parse_network};
 pub use resolve::parse_address;
 pub use rooms::{Keep, RoomConfig, RoomPattern};
@@ -97,8 +99,12 @@ pub struct PluginConfig {
     pub watch: Vec<PathBuf>,
     /// The folder that the guest may read, as the root of all that it sees; none means that it sees no files.
     pub files: Option<PathBuf>,
+    /// Whose signature its file needs.
+    pub keys: Keys,
     /// What it may call.
     pub grants: Granted,
+    /// Which events one instance may take.
+    pub reuse: ReusePolicy,
     /// What becomes of a connection whose state does not fit.
     pub on_state_mismatch: MismatchPolicy,
     /// What the guest reads through `wasi:config/store`.
@@ -107,6 +113,19 @@ pub struct PluginConfig {
     pub canary: Option<u8>,
     /// The time after which a canary is promoted by itself; none leaves that to somebody.
     pub canary_time: Option<Duration>,
+}
+
+/// Which events one instance of a plugin may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReusePolicy {
+    /// Any, one after the other: the fast way.
+    #[default]
+    Always,
+    /// Those of one connection.
+    Connection,
+    /// One.
+    Never,
 }
 
 /// What becomes of a connection whose state does not fit the generation that reads it.

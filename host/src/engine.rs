@@ -24,6 +24,9 @@ pub mod plugin;
 pub mod pool;
 pub mod registry;
 pub mod rollout;
+pub mod scribe;
+pub mod shelf;
+pub mod signature;
 pub mod ticker;
 pub mod watcher;
 

@@ -16,10 +16,12 @@ use inbox::{Inbox, Received};
 use room::{RoomKey, Rooms};
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::id::{ConnectionId, TenantId};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::tenants::Tenant;
 
 /// What all workers share.
 pub struct Hub {
@@ -51,6 +53,22 @@ impl Hub {
         self.rooms.find(&key(tenant, room)).map_or(0, |room| room.count())
     }
 
+    /// What keeps a tenant from one more member of this room, if something does.
+    pub fn refuses_member(&self, tenant: &Tenant, room: &str) -> Option<String> {
+        let most = tenant.limits().room_members;
+        match self.rooms.find(&key(tenant.id(), room)) {
+            Some(found) => (found.count() >= most).then(|| format!("a room has at most {most} members")),
+            None => refuses_room(tenant),
+        }
+    }
+
+    /// What keeps a tenant from a message to this room, if something does: it may not have one more room that keeps it.
+    pub fn refuses_message(&self, tenant: &Tenant, room: &str) -> Option<String> {
+        let key = key(tenant.id(), room);
+        let begins = self.rooms.memory().keeps(&key) && self.rooms.find(&key).is_none();
+        if begins { refuses_room(tenant) } else { None }
+    }
+
     /// WIT `rooms.members`.
     pub fn members(&self, tenant: TenantId, room: &str, limit: usize) -> Vec<ConnectionId> {
         self.rooms.find(&key(tenant, room)).map_or(Vec::new(), |room| room.members(limit))
@@ -66,6 +84,12 @@ impl Hub {
     pub fn history(&self, tenant: TenantId, room: &str, (since, limit): (Option<u64>, usize)) -> Page {
         self.rooms.find(&key(tenant, room)).map_or(Page::default(), |room| room.page(since, limit))
     }
+}
+
+/// Asked while events run and counted when they have ended, so that events which run at the same time may pass it together.
+fn refuses_room(tenant: &Tenant) -> Option<String> {
+    let most = tenant.limits().tenant_rooms;
+    (tenant.rooms.load(Ordering::Relaxed) >= most).then(|| format!("there are at most {most} rooms"))
 }
 
 fn key(tenant: TenantId, name: &str) -> RoomKey {

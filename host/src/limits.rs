@@ -46,6 +46,10 @@ pub struct Limits {
     pub tenant_connections: usize,
     /// Live instances of one tenant, on all workers together.
     pub tenant_instances: usize,
+    /// Rooms of one tenant that have members or keep something, implicit ones apart.
+    pub tenant_rooms: usize,
+    /// Members of one room, implicit ones apart.
+    pub room_members: usize,
     /// What the rooms of one tenant keep together, and what slow readers still hold of it.
     pub history_bytes: usize,
     /// One value of the store.
@@ -74,7 +78,7 @@ pub struct Limits {
     pub guest_memory_bytes: usize,
     /// Instances of one plugin on one worker.
     pub instances: usize,
-    /// Lines that a plugin's instances write together, in bytes a second; what is over is dropped.
+    /// Lines that the instances of a plugin write, in bytes a second; what is over is dropped.
     pub log_bytes: usize,
     /// Events that a new generation handles before it is promoted.
     pub rollout_events: u64,
@@ -98,6 +102,8 @@ pub struct Limits {
     pub compile_memory_bytes: usize,
     /// Compiling a plugin from its start to its end, waiting for the machine included.
     pub compile_wall_ms: u64,
+    /// Compiled code on the disk; what plugins need at present stays whatever it takes.
+    pub cache_bytes: usize,
 }
 
 impl Default for Limits {
@@ -116,6 +122,8 @@ impl Default for Limits {
             rooms: 100,
             tenant_connections: 1_000_000,
             tenant_instances: 1000,
+            tenant_rooms: 1_000_000,
+            room_members: 1_000_000,
             history_bytes: 256 * MIB,
             store_value_bytes: 64 * KIB,
             store_keys: 100_000,
@@ -142,6 +150,7 @@ impl Default for Limits {
             compile_cpu_ms: 120_000,
             compile_memory_bytes: 4096 * MIB,
             compile_wall_ms: 600_000,
+            cache_bytes: 1024 * MIB,
         }
     }
 }
@@ -152,6 +161,8 @@ impl Limits {
         Self {
             tenant_connections: self.tenant_connections.min(10_000),
             tenant_instances: self.tenant_instances.min(32),
+            tenant_rooms: self.tenant_rooms.min(10_000),
+            room_members: self.room_members.min(10_000),
             history_bytes: self.history_bytes.min(32 * MIB),
             guest_memory_bytes: self.guest_memory_bytes.min(16 * MIB),
             ..self.clone()
@@ -162,7 +173,14 @@ impl Limits {
     pub fn of_server(key: &str) -> bool {
         matches!(
             key,
-            "head-ms" | "handshake-ms" | "close-ms" | "inbox-mails" | "store-writes" | "instances" | "drain-ms"
+            "head-ms"
+                | "handshake-ms"
+                | "close-ms"
+                | "inbox-mails"
+                | "store-writes"
+                | "instances"
+                | "cache-bytes"
+                | "drain-ms"
         )
     }
 

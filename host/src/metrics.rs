@@ -104,6 +104,12 @@ pub struct Metrics {
     pub outdated_loads: Counter,
     /// Of the failed ones, because compiling passed a limit.
     pub compile_limits: Counter,
+    /// Bytes of compiled code in the cache.
+    pub cache_bytes: Gauge,
+    /// Files of the cache that made room for others.
+    pub cache_evicted: Counter,
+    /// Files of the cache that were damaged, and so compiled again.
+    pub cache_damaged: Counter,
     /// Configurations that were applied while the server ran.
     pub reconfigurations: Counter,
     /// Configurations that were not applied, because something in them was wrong.
@@ -138,6 +144,7 @@ impl Metrics {
             ("connections", "Open connections", &self.connections),
             ("blocked_peers", "Connections whose peer takes nothing at the moment", &self.blocked_peers),
             ("instances", "Live instances in the pools", &self.instances),
+            ("cache_bytes", "Bytes of compiled code in the cache", &self.cache_bytes),
         ]
     }
 
@@ -186,6 +193,8 @@ impl Metrics {
             ("failed_loads", "Plugin files that could not be loaded", &self.failed_loads),
             ("outdated_loads", "Loads given up because the file changed meanwhile", &self.outdated_loads),
             ("compile_limits", "Plugin files whose compiling passed a limit", &self.compile_limits),
+            ("cache_evicted", "Files of the cache that made room for others", &self.cache_evicted),
+            ("cache_damaged", "Files of the cache that were damaged", &self.cache_damaged),
             ("reconfigurations", "Configurations applied while the server ran", &self.reconfigurations),
             ("failed_reconfigurations", "Configurations that were not applied", &self.failed_reconfigurations),
         ]

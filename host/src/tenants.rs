@@ -30,6 +30,8 @@ pub struct Tenant {
     ended: Notify,
     /// How many events wait for that.
     short: AtomicUsize,
+    /// How many rooms it has, implicit ones apart.
+    pub rooms: AtomicUsize,
     /// Bytes of what its rooms keep, and of what slow readers still hold of it.
     pub kept: Arc<AtomicUsize>,
 }
@@ -92,8 +94,8 @@ impl Tenants {
 impl Tenant {
     fn new(terms: Terms) -> Arc<Self> {
         let (limits, suspended) = (ArcSwap::from_pointee(terms.limits), AtomicBool::new(terms.suspended));
-        let (connections, instances, ended, short, kept) = Default::default();
-        Arc::new(Self { id: terms.id, limits, suspended, connections, instances, ended, short, kept })
+        let (connections, instances, ended, short, rooms, kept) = Default::default();
+        Arc::new(Self { id: terms.id, limits, suspended, connections, instances, ended, short, rooms, kept })
     }
 
     fn change(&self, terms: Terms) {
@@ -150,7 +152,9 @@ impl Tenant {
     }
 
     fn is_used(&self) -> bool {
-        self.connections.load(Ordering::Relaxed) > 0 || self.kept.load(Ordering::Relaxed) > 0
+        self.connections.load(Ordering::Relaxed) > 0
+            || self.rooms.load(Ordering::Relaxed) > 0
+            || self.kept.load(Ordering::Relaxed) > 0
     }
 }
 

@@ -41,6 +41,24 @@ fn every_configuration_is_one_that_the_server_takes() {
 }
 
 #[test]
+fn every_file_of_a_tenant_is_one_that_the_server_takes() {
+    let blocks = blocks();
+    let tenants = blocks.iter().filter(|block| block.kind == "toml tenant");
+    let refused = tenants.filter_map(|block| {
+        let project = project(&block.text);
+        let tenants = project.path().join("tenants");
+        fs::create_dir(&tenants).expect("a folder can be made");
+        fs::write(tenants.join("acme.salt"), "salt").expect("a file can be written");
+        // The one variable that is there in every test.
+        let text = block.text.replace("ACME_KEY", "CARGO_PKG_NAME");
+        fs::write(tenants.join("acme.toml"), text).expect("a file can be written");
+        let parsed = Config::parse("", &project.path().join("switchboard.toml"));
+        Some(format!("{}: {}", block.place, parsed.err()?))
+    });
+    none(refused.collect());
+}
+
+#[test]
 fn every_command_is_one_of_the_readme() {
     let readme = fs::read_to_string(root().join("README.md")).expect("there is a README");
     let listed: BTreeSet<&str> = readme.lines().filter_map(|line| verb(line.strip_prefix("| `")?)).collect();
@@ -80,7 +98,7 @@ fn completed(block: &str) -> String {
 /// A folder with the folders that the block names, since the server looks whether they are there.
 fn project(block: &str) -> TempDir {
     let project = tempfile::tempdir().expect("a folder can be made");
-    for name in values(block, &["folder", "files"]) {
+    for name in values(block, &["folder", "files", "tenants"]) {
         fs::create_dir_all(project.path().join(name)).expect("a folder can be made");
     }
     project

@@ -36,7 +36,7 @@ const ORDER: [&str; 25] = [
 ];
 
 /// A dependency, and the only places that may name it.
-const DOORS: [(&str, &[&str]); 12] = [
+const DOORS: [(&str, &[&str]); 13] = [
     ("wasmtime", &["engine"]),
     ("wasmtime_wasi", &["engine"]),
     ("tokio_tungstenite", &["server"]),
@@ -48,6 +48,7 @@ const DOORS: [(&str, &[&str]); 12] = [
     ("toml", &["config"]),
     ("ipnet", &["config"]),
     ("redb", &["store/disk"]),
+    ("ring", &["engine/signature"]),
     ("rustix", &["engine/compiler", "cli/dev/job"]),
 ];
 

@@ -52,9 +52,9 @@ async fn restart(server: &mut TestServer, words: &str) {
     expect_build(&mut server.connect("/ws").await, 1).await;
 }
 
-/// Whether the state folder knows of a rejected component; that is written by a thread of its own.
-fn has_rejected(server: &TestServer) -> bool {
-    let record = server.folder().join(".switchboard/plugins/answers.json");
+/// Whether the state folder knows of a rejected component of this plugin; that is written by a thread of its own.
+pub fn has_rejected(server: &TestServer, plugin: &str) -> bool {
+    let record = server.folder().join(format!(".switchboard/plugins/{plugin}.json"));
     let text = std::fs::read_to_string(record).unwrap_or_default();
     let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     record["rejected"].as_array().is_some_and(|hashes| !hashes.is_empty())
@@ -138,7 +138,7 @@ async fn l2_a_component_whose_first_event_traps() {
     assert!(fault.field("printed").contains("the first event is too much"), "{fault}");
     server.logged(|record| record.message.contains("the one before serves again")).await;
     assert_eq!(server.metrics().faults.get(), 1, "it had one event and no more");
-    server.until("the archive has noted it", has_rejected).await;
+    server.until("the archive has noted it", |server| has_rejected(server, "answers")).await;
     assert!(matches!(refused(&server).await, LoadError::Rejected(..)));
     drop(ann);
     restart(&mut server, "was rejected before").await;

@@ -2,7 +2,7 @@
 //!
 //! The puppet imports all and calls what its client says, so what it is told is the host's answer.
 
-use switchboard_harness::{Reuse, TestServer};
+use switchboard_harness::{Client, Reuse, TestServer};
 
 use crate::fixtures::setup;
 
@@ -101,4 +101,26 @@ async fn a_grant_that_there_is_not_is_a_problem_of_the_file() {
     let toml = "[plugins]\npuppet = { path = 'puppet.wasm', grants = ['everything'] }";
     let error = setup(toml).try_start().err().expect("it is wrong");
     assert!(error.contains(":2:") && error.contains("`everything`") && error.contains("`rooms`"), "{error}");
+}
+
+/// Asks how often the instance was called that takes this event.
+async fn calls(client: &mut Client) -> String {
+    client.send("calls").await;
+    client.text().await
+}
+
+#[tokio::test]
+async fn an_instance_takes_any_event_or_those_of_one_connection_or_one() {
+    for (reuse, expected) in
+        [("always", ["1", "2", "3", "4"]), ("connection", ["1", "1", "2", "2"]), ("never", ["1", "1", "1", "1"])]
+    {
+        let toml = format!(
+            "[server]\nworkers = 1\n[plugins]\npuppet = {{ path = 'puppet.wasm', reuse = '{reuse}' }}\n
+            [[route]]\npath = '/ws'\nhandler = 'puppet'"
+        );
+        let server = setup(&toml).reuse(Reuse::Always).start();
+        let (mut ann, mut bob) = (server.connect("/ws").await, server.connect("/ws").await);
+        let told = [calls(&mut ann).await, calls(&mut bob).await, calls(&mut ann).await, calls(&mut bob).await];
+        assert_eq!(told, expected, "{reuse}");
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! Either all of a configuration is applied, or nothing; one that only waits for a plugin's file is tried again when that comes.
 
-use switchboard_harness::Record;
+use switchboard_harness::{Record, TestServer};
 
-use crate::fixtures::{components, setup, start};
+use crate::fixtures::{ANSWERS, components, setup, start};
 use crate::reconfigure::{route, says, with};
 
 #[tokio::test]
@@ -32,6 +32,34 @@ async fn l7_a_config_that_its_plugin_faults_on_is_rolled_back_and_the_component_
     assert!(again.contains("plugin outer: ") && again.contains("was rejected before, because it faulted"), "{again}");
     ann.send("send 4").await;
     ann.expect_text("better").await;
+}
+
+#[tokio::test]
+async fn l7_a_server_that_is_started_with_what_was_rejected_takes_the_component_before_if_there_is_one() {
+    let answers = |config: &str| format!("{ANSWERS}\n[plugins.answers.config]\nlimit = '{config}'\n");
+    for (before, build) in [(None, "2 hi"), (Some("answers_1"), "1 hi")] {
+        let mut server = start(&answers("low").replace("answers_1", before.unwrap_or("answers_2")));
+        server.replace("answers", "answers_2");
+        if before.is_some() {
+            server.reload("answers").await.expect("it is good");
+            says_build(&server, "2 hi").await;
+            server.app().registry().promote("answers").expect("it is young");
+        }
+        let high = answers("high").replace("answers_1", before.unwrap_or("answers_2"));
+        server.reconfigure(&high).await.expect("it is right");
+        server.app().registry().roll_back("answers").expect("it is young");
+        says_build(&server, "2 hi").await;
+        server.restart().await;
+        says_build(&server, build).await;
+        let how = before.map_or("all the same, since there is no other", |_| "with the last good component instead");
+        server.logged(|record| record.message.starts_with(&format!("started {how}"))).await;
+    }
+}
+
+async fn says_build(server: &TestServer, answer: &str) {
+    let mut client = server.connect("/ws").await;
+    client.send("hi").await;
+    client.expect_text(answer).await;
 }
 
 #[tokio::test]

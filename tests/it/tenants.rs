@@ -2,15 +2,13 @@
 //!
 //! All run the same component `puppet`, whose client says what it does; so a difference is the host's doing.
 
-use std::cell::Cell;
+use switchboard_harness::{LoadError, Reload, Reuse, TestServer};
 
-use futures_util::future::{join, join_all};
-use switchboard_harness::{Reuse, TestServer};
-
+use crate::bad_builds::has_rejected;
 use crate::fixtures::setup;
 
 /// The server's own route.
-const SERVER: &str = r#"
+pub const SERVER: &str = r#"
     [plugins.puppet]
     path = "puppet.wasm"
 
@@ -24,7 +22,7 @@ const SERVER: &str = r#"
 "#;
 
 /// A tenant under its name, with this said of it.
-fn tenant(about: &str) -> String {
+pub fn tenant(about: &str) -> String {
     format!(
         r#"
         [tenant]
@@ -123,45 +121,6 @@ async fn a_room_keeps_what_its_own_tenant_says() {
 }
 
 #[tokio::test]
-async fn a_limit_of_one_tenant_is_no_limit_of_another() {
-    let server = setup(SERVER)
-        .tenant("acme", &tenant("limits = { effects = 2, event-cpu-ms = 20000 }"))
-        .tenant("umbrella", &tenant(""))
-        .start();
-    let three = "send one\nsend two\nsend three";
-    let mut ann = server.connect("/acme/ws").await;
-    ann.send(three).await;
-    for text in ["one", "two"] {
-        ann.expect_text(text).await;
-    }
-    ann.expect_nothing_more().await;
-    assert_eq!(server.metrics().over_quota.get(), 2, "the third, and the word on it");
-    for path in ["/umbrella/ws", "/ws"] {
-        let mut client = server.connect(path).await;
-        client.send(three).await;
-        for text in ["one", "two", "three"] {
-            client.expect_text(text).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_tenant_has_so_many_connections_and_others_have_theirs() {
-    let server = setup(SERVER)
-        .tenant("acme", &tenant("limits = { tenant-connections = 2 }"))
-        .tenant("umbrella", &tenant(""))
-        .start();
-    let (ann, _bob) = (server.connect("/acme/ws").await, server.connect("/acme/ws").await);
-    let refused = server.request("/acme/ws").refused().await;
-    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("5")));
-    assert_eq!(server.metrics().refused_tenant.get(), 1);
-    server.connect("/umbrella/ws").await;
-    ann.reset();
-    server.until("its place is free", |server| server.metrics().connections.get() == 1).await;
-    server.connect("/acme/ws").await;
-}
-
-#[tokio::test]
 async fn a_tenant_is_suspended_and_comes_back_while_others_notice_nothing() {
     let server = server();
     let (mut ann, mut bob) = (server.connect("/acme/ws").await, server.connect("/umbrella/ws").await);
@@ -195,16 +154,6 @@ async fn tenants_come_and_go_while_the_server_runs() {
 }
 
 #[tokio::test]
-async fn another_limit_applies_to_connections_that_are_open() {
-    let server = server();
-    let mut ann = server.connect("/acme/ws").await;
-    server.change_tenant("acme", &tenant("limits = { effects = 1 }")).await.expect("it is right");
-    ann.send("send one\nsend two").await;
-    ann.expect_text("one").await;
-    ann.expect_nothing_more().await;
-}
-
-#[tokio::test]
 async fn a_tenants_plugin_is_reloaded_by_its_whole_name() {
     let server = server();
     let mut ann = server.connect("/acme/ws").await;
@@ -216,6 +165,62 @@ async fn a_tenants_plugin_is_reloaded_by_its_whole_name() {
     ann.expect_text("still here").await;
 }
 
+/// A plugin `chat` with this build behind `/ws`.
+fn chat(build: &str) -> String {
+    format!("[plugins.chat]\npath = '{build}.wasm'\n\n[[route]]\npath = '/ws'\nhandler = 'chat'\n")
+}
+
+/// Three plugins that their owners call `chat`, each with a build of its own: where they are, and what they say.
+const CHATS: [(&str, &str, &str); 3] =
+    [("chat", "/ws", "1 hi"), ("acme/chat", "/acme/ws", "2 hi"), ("umbrella/chat", "/umbrella/ws", "3 hi")];
+
+fn chats() -> TestServer {
+    setup(&chat("answers_1"))
+        .tenant("acme", &chat("../answers_2"))
+        .tenant("umbrella", &chat("../answers_3"))
+        .reuse(Reuse::Always)
+        .start()
+}
+
+async fn expect_own_builds(server: &TestServer) {
+    for (_, path, answer) in CHATS {
+        let mut client = server.connect(path).await;
+        client.send("hi").await;
+        client.expect_text(answer).await;
+    }
+}
+
+#[tokio::test]
+async fn plugins_with_broken_files_start_with_the_last_good_one_of_the_same_tenant() {
+    let mut server = chats();
+    for (broken, ..) in [CHATS[1], CHATS[0], CHATS[2]] {
+        server.replace_with(broken, b"garbage");
+        server.restart().await;
+        let stood_in = "started with the last good component instead";
+        server.logged(|record| record.field("plugin") == broken && record.message.starts_with(stood_in)).await;
+        expect_own_builds(&server).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_rejected_for_one_tenant_is_not_for_another() {
+    let mut server = chats();
+    server.replace("acme/chat", "newborn_trap");
+    assert!(matches!(server.reload("acme/chat").await, Ok(Reload::Swapped { .. })), "it starts well");
+    expect_own_builds(&server).await;
+    server.until("it is noted", |server| has_rejected(server, "acme/chat")).await;
+    assert!(matches!(server.reload("acme/chat").await, Err(LoadError::Rejected(..))));
+    for other in ["chat", "umbrella/chat"] {
+        server.replace(other, "newborn_trap");
+        assert!(matches!(server.reload(other).await, Ok(Reload::Swapped { .. })), "{other} has not tried it");
+        assert!(!has_rejected(&server, other));
+    }
+    expect_own_builds(&server).await;
+    server.until("it is noted", |server| CHATS.iter().all(|(plugin, ..)| has_rejected(server, plugin))).await;
+    server.restart().await;
+    expect_own_builds(&server).await;
+}
+
 #[tokio::test]
 async fn what_is_wrong_in_a_tenants_file_is_told_with_file_and_line_and_changes_nothing() {
     let server = server();
@@ -223,6 +228,7 @@ async fn what_is_wrong_in_a_tenants_file_is_told_with_file_and_line_and_changes_
     for (toml, told) in [
         (wrong("limits = { effekts = 1 }"), "acme.toml:3:effekts: unknown key"),
         (wrong("limits = { drain-ms = 1 }"), "acme.toml:3:drain-ms: belongs to the server"),
+        (wrong("limits = { cache-bytes = 1 }"), "acme.toml:3:cache-bytes: belongs to the server"),
         (wrong("limits = { effects = 0 }"), "acme.toml:3:effects: must be at least 1"),
         (wrong("limits = { guest-memory-bytes = 1000000000 }"), "acme.toml:3:guest-memory-bytes: is more than"),
         (wrong("prefix = 'acme'"), "acme.toml:3:prefix: `acme` must begin with '/'"),
@@ -248,90 +254,4 @@ async fn a_file_that_appears_in_the_folder_is_a_new_tenant() {
     std::fs::rename(&new, server.folder().join("tenants/acme.toml")).expect("a file can be renamed");
     server.until("it is there", |server| server.metrics().reconfigurations.get() > 0).await;
     server.connect("/acme/ws").await;
-}
-
-/// One worker, on which a tenant may take as long as it wants.
-fn crowded() -> TestServer {
-    let server = format!("[server]\nworkers = 1\n{SERVER}");
-    let long = tenant("limits = { event-cpu-ms = 60000, event-wall-ms = 60000 }");
-    setup(&server).tenant("greedy", &long).tenant("modest", &tenant("")).reuse(Reuse::Always).start()
-}
-
-#[tokio::test]
-async fn one_that_wants_all_of_a_worker_gets_what_others_leave() {
-    const GREEDY: usize = 8;
-    let server = crowded();
-    let mut greedy = join_all((0..GREEDY).map(|_| server.connect("/greedy/ws"))).await;
-    let mut modest = server.connect("/modest/ws").await;
-    modest.send("send ready").await;
-    modest.expect_text("ready").await;
-    let served = Cell::new(0);
-    let burning = join_all(greedy.iter_mut().map(async |client| {
-        for _ in 0..5 {
-            client.send("burn 100\nsend burnt").await;
-            client.expect_text("burnt").await;
-            served.set(served.get() + 1);
-        }
-    }));
-    let answered = async {
-        let mut answers = 0;
-        while served.get() < 5 * GREEDY {
-            modest.send("send still here").await;
-            modest.expect_text("still here").await;
-            answers += 1;
-        }
-        answers
-    };
-    let (_, answers) = join(burning, answered).await;
-    // Each of the forty takes so many turns that there is a good deal of room between them; in line with all, there were
-    // one answer for some of them.
-    assert!(answers >= 80, "{answers} answers beside {} that took long", served.get());
-}
-
-#[tokio::test]
-async fn a_tenant_has_so_many_instances_and_its_events_wait_for_one() {
-    let two = r#"
-        [tenant]
-        limits = { tenant-instances = 1, event-cpu-ms = 60000, event-wall-ms = 60000 }
-
-        [plugins]
-        one = { path = "../puppet.wasm" }
-        other = { path = "../puppet.wasm" }
-
-        [[route]]
-        path = "/one"
-        handler = "one"
-
-        [[route]]
-        path = "/other"
-        handler = "other"
-    "#;
-    let server = setup(SERVER).tenant("acme", two).reuse(Reuse::Always).start();
-    // On another worker each, so that none can make room for the other at once.
-    let mut ann = server.connect("/acme/one").await;
-    let mut bob = server.connect("/acme/other").await;
-    for _ in 0..2 {
-        for client in [&mut ann, &mut bob] {
-            client.send("send here").await;
-            client.expect_text("here").await;
-            assert_eq!(server.metrics().instances.get(), 1);
-        }
-    }
-    ann.send("await go\nsend on").await;
-    server.logged(|record| record.message.starts_with("in await")).await;
-    let waits = server.metrics().instance_waits.get();
-    bob.send("send late").await;
-    server.until("it waits", |server| server.metrics().instance_waits.get() > waits).await;
-    // What others do is no business of this tenant's.
-    let mut cy = server.connect("/ws").await;
-    cy.send("send here").await;
-    cy.expect_text("here").await;
-    server
-        .change_tenant("acme", &two.replace("tenant-instances = 1", "tenant-instances = 2"))
-        .await
-        .expect("it is right");
-    let mut dan = server.connect("/acme/one").await;
-    dan.send("join go").await;
-    ann.expect_text("on").await;
-    bob.expect_text("late").await;
 }

@@ -22,6 +22,14 @@ impl Client {
         Self { socket }
     }
 
+    /// The same, but none where nobody accepts.
+    pub fn try_connect(address: SocketAddr, target: &str) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).expect("any time can be set");
+        let (socket, _) = tungstenite::client(format!("ws://{address}{target}"), stream).ok()?;
+        Some(Self { socket })
+    }
+
     /// Says something and returns what comes next, pings of a server that was long silent apart.
     pub fn ask(&mut self, text: &str) -> String {
         self.socket.send(Message::text(text)).expect("the connection is open");

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::heavy::{echo_with_code, echo_with_functions};
+use crate::heavy;
 use crate::program::{PATIENCE, Program};
 use crate::project::Project;
 use crate::switchboard::{Server, bare, example_component};
@@ -35,7 +35,7 @@ const COMPILING: &str = "compiling a large component";
 /// Two plugins, `echo` on `/ws` and `other` on `/other`, which both are the echo, and these limits.
 fn project(name: &str, limits: &str) -> Project {
     let project = Project::new(name);
-    let echo = fs::read(example_component("echo")).expect("the example was built");
+    let echo = echo_component();
     let mut configuration = format!("[server.limits]\n{limits}\n");
     for (plugin, path) in [("echo", "/ws"), ("other", "/other")] {
         project.write(&format!("{plugin}.wasm"), &echo);
@@ -44,6 +44,15 @@ fn project(name: &str, limits: &str) -> Project {
     }
     project.write("switchboard.toml", configuration);
     project
+}
+
+fn echo_component() -> Vec<u8> {
+    fs::read(example_component("echo")).expect("the example was built")
+}
+
+/// The echo with so many bytes of code that nobody runs.
+fn echo_with_code(bytes: usize) -> Vec<u8> {
+    heavy::with_code(echo_component(), bytes)
 }
 
 /// Puts a component in the place of `other`, in one step.
@@ -147,7 +156,7 @@ fn a_component_that_takes_too_much_cpu_time_to_compile() {
 fn a_component_that_takes_too_much_memory_to_compile() {
     let project = project("compiling_memory", "compile-memory-bytes = 134217728");
     let words = "was not compiled: compiling takes more memory than the limit `compile-memory-bytes`, 134217728";
-    refuses(&project, &echo_with_functions(FUNCTIONS), words);
+    refuses(&project, &heavy::with_functions(echo_component(), FUNCTIONS), words);
 }
 
 /// A process that is stopped uses no CPU time, so it is the wall time that ends it.

@@ -367,6 +367,16 @@ fn a_single_file_is_watched_through_saves_by_rename() {
     }
 }
 
+/// Cargo reads its environment; that this makes it faster is for the benchmark to see.
+#[test]
+fn cargo_is_told_to_build_for_somebody_who_waits() {
+    let project = scripted("dev_fast");
+    let told = "echo $CARGO_PROFILE_GUEST_INCREMENTAL $CARGO_PROFILE_RELEASE_LTO > told";
+    project.write("left/also", told);
+    let _server = Server::dev(project.folder());
+    assert_eq!(fs::read_to_string(project.path("told")).expect("the build wrote it"), "true off\n");
+}
+
 #[test]
 fn a_source_that_is_not_there_is_said_before_anything_is_built_or_served() {
     let project = Project::with_plugin("dev_no_source", &source("one"));

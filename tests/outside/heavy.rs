@@ -1,11 +1,7 @@
-//! Components that are heavy to compile: the echo, with a module full of code inside that it never instantiates.
+//! Components that are heavy to compile: any component, with a module full of code inside that it never instantiates.
 //!
-//! A component may hold any number of core modules, and all of them are compiled. So this does what the echo does, has the
-//! size of a component with a language's engine inside, and needs no such engine.
-
-use std::fs;
-
-use crate::switchboard::example_component;
+//! A component may hold any number of core modules, and all of them are compiled. So it does what it did, has the size of a
+//! component with a language's engine inside, and needs no such engine. The benchmark of reloads includes this file too.
 
 /// Bytes of code in one function.
 const FUNCTION: usize = 4000;
@@ -17,26 +13,25 @@ const OPERATORS: [u8; 5] = [0x6a, 0x6b, 0x6c, 0x73, 0x77];
 /// The smallest function, with its length: it gives back what it got.
 const SMALLEST: [u8; 5] = [4, 0, 0x20, 0, 0x0b];
 
-/// The echo with so many bytes of code more: long to compile.
-pub fn echo_with_code(bytes: usize) -> Vec<u8> {
+/// A component with so many bytes of code more: long to compile.
+pub fn with_code(component: Vec<u8>, bytes: usize) -> Vec<u8> {
     let mut random = Random(1);
     let bodies: Vec<_> = (0..bytes.div_ceil(FUNCTION)).map(|_| body(&mut random)).collect();
-    echo_with(bodies.len(), &bodies.concat())
+    with(component, bodies.len(), &bodies.concat())
 }
 
-/// The echo with so many functions more, each as small as can be: much to remember while it is compiled.
-pub fn echo_with_functions(count: usize) -> Vec<u8> {
-    echo_with(count, &SMALLEST.repeat(count))
+/// A component with so many functions more, each as small as can be: much to remember while it is compiled.
+pub fn with_functions(component: Vec<u8>, count: usize) -> Vec<u8> {
+    with(component, count, &SMALLEST.repeat(count))
 }
 
-/// The echo with a core module of functions that nobody calls.
-fn echo_with(count: usize, bodies: &[u8]) -> Vec<u8> {
+/// A component with a core module of functions that nobody calls.
+fn with(mut component: Vec<u8>, count: usize, bodies: &[u8]) -> Vec<u8> {
     let mut module = b"\0asm\x01\0\0\0".to_vec();
     // The types: one function from i32 to i32.
     section(&mut module, 1, &[1, 0x60, 1, 0x7f, 1, 0x7f]);
     section(&mut module, 3, &[&leb(count)[..], &vec![0; count]].concat());
     section(&mut module, 10, &[&leb(count)[..], bodies].concat());
-    let mut component = fs::read(example_component("echo")).expect("the example was built");
     section(&mut component, 1, &module);
     component
 }

@@ -5,16 +5,22 @@
 //! What is needed besides Rust comes from the script `install` in this folder.
 
 mod browser;
+mod choices;
 mod client;
 mod clients;
 mod commands;
 mod compiling;
 mod configuration;
 mod control;
+mod damage;
 mod dev;
 mod files;
+mod guests;
 mod heavy;
+mod kills;
 mod login;
+mod many_swaps;
+mod operator;
 mod plugin_files;
 mod program;
 mod project;

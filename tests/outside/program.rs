@@ -94,10 +94,33 @@ impl Program {
 
     /// The bytes of memory that it holds now.
     pub fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says it");
-        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("it is a number");
-        kilobytes * 1024
+        1024 * self.status("VmRSS:").trim_end_matches(" kB").parse::<u64>().expect("it is a number")
+    }
+
+    /// The threads that it has now.
+    pub fn threads(&self) -> u64 {
+        self.status("Threads:").parse().expect("it is a number")
+    }
+
+    /// What the kernel says of it in this file or folder, line by line or entry by entry.
+    pub fn proc(&self, name: &str) -> Vec<String> {
+        let path = format!("/proc/{}/{name}", self.child.id());
+        if let Ok(entries) = std::fs::read_dir(&path) {
+            return entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        }
+        std::fs::read_to_string(path).expect("it runs").lines().map(str::to_owned).collect()
+    }
+
+    fn status(&self, key: &str) -> String {
+        let lines = self.proc("status");
+        let value = lines.iter().find_map(|line| line.strip_prefix(key)).expect("Linux says it");
+        value.trim().to_owned()
+    }
+
+    /// Everything that it printed so far, whether it was waited for or not.
+    pub fn seen(&mut self) -> String {
+        self.seen.extend(self.lines.try_iter());
+        self.all_seen()
     }
 
     /// Ends it without a warning, as a crash would.

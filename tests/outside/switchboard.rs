@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::program::{Finished, Program};
 
 /// For what compiles Rust on a busy machine.
-const PATIENCE_WITH_BUILDS: Duration = Duration::from_secs(900);
+pub const PATIENCE_WITH_BUILDS: Duration = Duration::from_secs(900);
 
 /// A server that listens.
 pub struct Server {

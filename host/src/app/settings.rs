@@ -13,7 +13,9 @@ use anyhow::{Context, Result};
 use super::changes::Changes;
 use super::{check_serves, configured, plan, report_presence, sources, watched};
 use crate::config::{Config, WatchConfig};
+use crate::engine::compile::Source;
 use crate::engine::registry::{LoadErrors, Order};
+use crate::engine::signature;
 use crate::engine::terms;
 use crate::engine::watcher::{Change, Watch, Watcher};
 use crate::server::Shared;
@@ -183,7 +185,8 @@ fn reread_file(settings: &Weak<Settings>, file: &Path) {
         let _reported = settings.reread();
     }
     let registry = &settings.shared.registry;
-    for source in registry.sources().iter().filter(|source| source.path == file) {
+    let is_of = |source: &&Source| source.path == file || signature::file_of(&source.path) == file;
+    for source in registry.sources().iter().filter(is_of) {
         let _reported = registry.reload(&source.name, Order::by("file"));
     }
     settings.retry(file);

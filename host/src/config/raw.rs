@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ForwardedHeader, Grant, MismatchPolicy, RemovedRoutes, SlowPolicy};
+use super::{ForwardedHeader, Grant, MismatchPolicy, RemovedRoutes, ReusePolicy, SlowPolicy};
 use crate::limits::Limits;
 
 /// A text with its place in the file.
@@ -49,6 +49,7 @@ pub struct Tenant {
     pub hosts: Vec<Text>,
     pub prefix: Option<Text>,
     pub suspended: bool,
+    pub keys: Vec<Text>,
     pub limits: BTreeMap<String, Spanned<toml::Value>>,
 }
 
@@ -62,6 +63,7 @@ pub struct Server {
     pub control: Option<String>,
     pub store: Option<Text>,
     pub tenants: Option<Text>,
+    pub keys: Vec<Text>,
     pub watch: Option<Text>,
     pub poll_ms: Option<Spanned<u64>>,
     pub trusted_proxies: Vec<Text>,
@@ -81,6 +83,8 @@ pub struct Plugin {
     pub watch: Vec<Text>,
     pub files: Option<Text>,
     pub grants: Option<Vec<Grant>>,
+    #[serde(default)]
+    pub reuse: ReusePolicy,
     pub canary: Option<Spanned<u8>>,
     #[serde(rename = "canary-ms")]
     pub canary_ms: Option<Spanned<u64>>,

@@ -18,8 +18,8 @@ use toml::Spanned;
 
 use super::raw::{self, Text};
 use super::{
-    CapacityConfig, Config, Fixed, PluginConfig, Problem, RoomConfig, RouteConfig, StaticConfig, WhenFull, line_of,
-    rooms, tenants,
+    CapacityConfig, Config, Fixed, Keys, PluginConfig, Problem, RoomConfig, RouteConfig, StaticConfig, WhenFull,
+    line_of, rooms, tenants,
 };
 use crate::handshake::RouteNames;
 use crate::id::TenantId;
@@ -70,6 +70,8 @@ pub(super) struct Resolver<'a> {
     file: &'a Path,
     folder: PathBuf,
     pub(super) tenant: TenantId,
+    /// Whose signature the files of its plugins need.
+    keys: Keys,
     pub(super) plugins: BTreeMap<String, PluginConfig>,
     pub(super) routes: Vec<RouteConfig>,
     /// Where each pattern's shape was seen first, under the hosts that this file's routes are found by.
@@ -88,6 +90,7 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     let (listen, workers, limits) = resolver.server(&server);
     resolver.idle_ms = limits.idle_ms;
     let outermost = Outermost { prefix: String::new(), middleware: &raw.middleware, origins: raw.origins.as_deref() };
+    resolver.signers(&server.keys);
     resolver.plugins(raw.plugins);
     resolver.routes(&outermost, raw.router, raw.route);
     let rooms = resolver.rooms(&raw.room);
@@ -142,9 +145,9 @@ fn folder_of(file: &Path) -> PathBuf {
 impl<'a> Resolver<'a> {
     /// Of a file, nothing so far. What is in it belongs to this tenant.
     pub(super) fn new((text, file): (&'a str, &'a Path), tenant: TenantId) -> Self {
-        let (plugins, routes, shapes, names, idle_ms, problems) = Default::default();
+        let (keys, plugins, routes, shapes, names, idle_ms, problems) = Default::default();
         let folder = folder_of(file);
-        Self { text, file, folder, tenant, plugins, routes, shapes, names, idle_ms, problems }
+        Self { text, file, folder, tenant, keys, plugins, routes, shapes, names, idle_ms, problems }
     }
 
     pub(super) fn problem<T>(&mut self, at: &Spanned<T>, key: &str, message: impl Into<String>) {

@@ -93,6 +93,7 @@ fn one(
         middleware: &raw.middleware,
         origins: raw.origins.as_deref(),
     };
+    resolver.signers(&raw.tenant.keys);
     resolver.plugins(raw.plugins);
     resolver.routes(&outermost, raw.router, raw.route);
     found.rooms.extend(resolver.rooms(&raw.room));

@@ -19,10 +19,11 @@ use super::compiler::child::ChildError;
 use super::compiler::{CompileError, Outdated};
 use super::fault::brief;
 use super::generation::{Generation, Grants, Identity};
-use super::guest::LogQuota;
 use super::instance::Instance;
+use super::output::LogQuota;
+use super::signature::{self, NotSigned};
 use super::{CONTRACT, Engine};
-use crate::config::{Grant, Granted, MismatchPolicy};
+use crate::config::{Grant, Granted, Keys, MismatchPolicy, ReusePolicy};
 use crate::event::Interface;
 use crate::id::TenantId;
 
@@ -39,8 +40,12 @@ pub struct Source {
     pub config: BTreeMap<String, String>,
     /// The folder that the guest may read.
     pub files: Option<PathBuf>,
+    /// Whose signature the file needs.
+    pub keys: Keys,
     /// What it may call.
     pub grants: Granted,
+    /// Which events one instance may take.
+    pub reuse: ReusePolicy,
     /// What becomes of a connection whose state does not fit.
     pub on_state_mismatch: MismatchPolicy,
     /// Whether a route has it as its handler.
@@ -71,6 +76,9 @@ pub enum LoadError {
     /// It is over the limit.
     #[error("plugin {0}: {1} has {2} bytes, the limit `plugin-bytes` is {3}")]
     TooLarge(Arc<str>, String, u64, usize),
+    /// Nobody who may has signed it.
+    #[error("plugin {0}: {1} is not taken: {2}")]
+    NotSigned(Arc<str>, String, NotSigned),
     /// It does not begin like WebAssembly.
     #[error(
         "plugin {0}: {1} is not WebAssembly; `path` must name a component, as `cargo build --target wasm32-wasip2` makes"
@@ -147,6 +155,9 @@ pub fn read(source: &Source, limit: usize) -> Result<Candidate, LoadError> {
         Ok(bytes) => bytes,
         Err(error) => return Err(LoadError::Unreadable(name, file, error)),
     };
+    if let Err(error) = signature::check(&source.path, &bytes, &source.keys) {
+        return Err(LoadError::NotSigned(name, file, error));
+    }
     let is_same = |now: &fs::Metadata| stamp(now) == stamp(&metadata) && now.len() == bytes.len() as u64;
     match fs::metadata(&source.path) {
         Ok(now) if is_same(&now) => Ok(Candidate::from(bytes)),
@@ -157,7 +168,7 @@ pub fn read(source: &Source, limit: usize) -> Result<Candidate, LoadError> {
 /// What a rejection goes by: the hash of a content, with all that the plugin is given beside it and the host's version. The
 /// same content may be good with another `config`, with other files, or on another host.
 pub fn key(source: &Source, hash: &str) -> String {
-    let given = (hash, env!("CARGO_PKG_VERSION"), &source.config, &source.files, source.grants);
+    let given = (hash, env!("CARGO_PKG_VERSION"), &source.config, &source.files, source.grants, source.reuse);
     // Written as Rust would, so that no two of them look the same.
     blake3::hash(format!("{given:?}").as_bytes()).to_string()
 }
@@ -180,7 +191,7 @@ pub fn load(
     let unfit = |error| LoadError::Import(source.name.clone(), shown(&source.path), brief(&format_args!("{error:#}")));
     let pre = engine.linker.instantiate_pre(&component).map_err(unfit)?;
     let config = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let grants = Arc::new(Grants { config, files: source.files.clone(), granted: source.grants });
+    let grants = Arc::new(Grants { config, files: source.files.clone(), granted: source.grants, reuse: source.reuse });
     report_denied(engine, &component, source);
     let tenant = engine.abilities.tenants.of(source.tenant);
     let identity = Identity { plugin: source.name.clone(), tenant, generation: number, log: LogQuota::default() };
@@ -329,7 +340,9 @@ mod tests {
     fn a_rejection_goes_by_content_config_and_files() {
         let source = |config: &[(&str, &str)], files: Option<&str>| Source {
             tenant: TenantId::UNNAMED,
+            keys: Keys::default(),
             grants: Granted::ALL,
+            reuse: ReusePolicy::Always,
             name: "chat".into(),
             path: "chat.wasm".into(),
             config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),

@@ -1,8 +1,8 @@
 //! Where components are compiled: in a process of their own, or, for a library without a binary, in this one.
 //!
 //! Input: a component's bytes; output: compiled code, which only `engine/cache` loads. [`child`] starts the process and
-//! holds it to its time, [`inside`] is what runs there, [`artifact`] is what comes back. A large component is compiled at
-//! the lowest priority and on half of the cores, so that a reload takes longer and nobody else waits.
+//! holds it to its time, [`inside`] is what runs there, [`artifact`] is what comes back. Compiling has a lower priority than
+//! serving, and for a large component the lowest and half of the cores, so that a reload takes longer and nobody else waits.
 //! Invariant: in a child, a component can exhaust nothing but that child.
 
 pub mod artifact;
@@ -27,6 +27,9 @@ const LARGE: usize = 1024 * 1024;
 const EACH: usize = 16 * 1024 * 1024;
 /// The niceness of what gives way to everything else.
 const NICEST: u8 = 19;
+/// That of a small component, above the server's: about a quarter of a core that the server would use whole. So connections
+/// under load notice little of a reload, which takes longer there, and as long as always where the server is idle.
+const NICE: u8 = 5;
 /// Held open by the kernel while the server runs, even where the binary was replaced or removed since.
 const OWN_IMAGE: &str = "/proc/self/exe";
 
@@ -65,7 +68,7 @@ pub struct Order {
     pub cpu_ms: u64,
     /// Memory that it may write to, in bytes.
     pub memory_bytes: usize,
-    /// Its niceness, 0 to 19.
+    /// Its niceness above the server's, 0 to 19.
     pub nice: u8,
     /// Its compiling threads; none for as many as the environment says.
     pub threads: Option<usize>,
@@ -116,7 +119,7 @@ impl Order {
             engine: fingerprint(engine),
             cpu_ms: limits.compile_cpu_ms,
             memory_bytes: limits.compile_memory_bytes,
-            nice: if large { NICEST } else { 0 },
+            nice: if large { NICEST } else { NICE },
             threads: Some((if large { cores / 2 } else { cores }).min(limits.compile_memory_bytes / EACH).max(1)),
             wall: limits.compile_wall(),
         }
@@ -124,7 +127,7 @@ impl Order {
 
     /// Whether it gives way to everything else.
     fn is_large(&self) -> bool {
-        self.nice > 0
+        self.nice == NICEST
     }
 }
 
@@ -136,7 +139,7 @@ mod tests {
     fn a_large_component_gives_way_and_a_small_one_does_not() {
         let engine = wasmtime::Engine::default();
         let order = |length| Order::new(&engine, &Limits::default(), &vec![0; length]);
-        assert_eq!((order(LARGE).nice, order(LARGE + 1).nice), (0, 19));
+        assert_eq!((order(LARGE).nice, order(LARGE + 1).nice), (NICE, NICEST));
         assert!(order(LARGE).threads >= order(LARGE + 1).threads && order(LARGE + 1).threads >= Some(1));
     }
 

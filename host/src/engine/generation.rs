@@ -13,12 +13,12 @@ use wasmtime::component::InstancePre;
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::exports::Exports;
-use super::guest::{Guest, LogQuota};
-use crate::config::Granted;
+use super::guest::Guest;
+use super::output::LogQuota;
+use crate::config::{Granted, ReusePolicy};
 use crate::tenants::Tenant;
 
 /// Who a guest is, in logs and faults.
-#[derive(Debug)]
 pub struct Identity {
     /// The plugin's name, its tenant's included.
     pub plugin: Arc<str>,
@@ -26,7 +26,7 @@ pub struct Identity {
     pub tenant: Arc<Tenant>,
     /// Which version of it, counted from 1 since the server started.
     pub generation: u64,
-    /// How much its instances have written to the log.
+    /// What its instances may still write into the log.
     pub log: LogQuota,
 }
 
@@ -38,6 +38,8 @@ pub struct Grants {
     pub files: Option<PathBuf>,
     /// What it may call.
     pub granted: Granted,
+    /// Which events one instance may take.
+    pub reuse: ReusePolicy,
 }
 
 /// One version of a plugin.
@@ -118,6 +120,14 @@ impl Generation {
     /// Counts a value that did not fit it and was removed.
     pub(super) fn note_reset(&self) {
         self.reset.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The same with another number, for one that nobody has seen yet.
+    pub(super) fn numbered(mut self, number: u64) -> Self {
+        let Identity { plugin, tenant, .. } = &*self.identity;
+        let (plugin, tenant) = (plugin.clone(), tenant.clone());
+        self.identity = Arc::new(Identity { plugin, tenant, generation: number, log: LogQuota::default() });
+        self
     }
 
     /// True for whoever is first to say in the log that this generation was gone back to.

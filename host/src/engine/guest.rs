@@ -5,7 +5,7 @@
 //! sockets, no environment, no inherited stdio.
 //! Invariant: the transaction is there exactly while an event runs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
@@ -18,7 +18,6 @@ use super::output::{Output, Printer};
 use crate::clock::{Clock, Moment};
 use crate::config::Grant;
 use crate::event::Failure;
-use crate::limits::Limits;
 use crate::transaction::Transaction;
 
 /// Random bytes that a guest may ask for at once.
@@ -35,9 +34,6 @@ const MAX_ELEMENTS: usize = 200_000;
 const MAX_MEMORIES: usize = 4;
 const MAX_TABLES: usize = 16;
 const MAX_PARTS: usize = 100;
-
-/// What a line counts at least, so that a flood of empty ones is bounded too.
-const LEAST_LINE: usize = 16;
 
 /// The data of a store.
 pub struct Guest {
@@ -217,28 +213,5 @@ impl ResourceLimiter for Memory {
 
     fn instances(&self) -> usize {
         MAX_PARTS
-    }
-}
-
-/// How much of this second's log quota is used, by all instances of a generation: a fresh one has no quota of its own.
-#[derive(Debug, Default)]
-pub struct LogQuota(Mutex<(u64, usize)>);
-
-impl LogQuota {
-    /// Whether a line of this length still fits into this second.
-    pub fn admit(&self, (abilities, limits): (&Abilities, &Limits), length: usize) -> bool {
-        let length = length.max(LEAST_LINE);
-        let second = abilities.clock.now().as_secs();
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.0 != second {
-            *used = (second, 0);
-        }
-        let fits = used.1 + length <= limits.log_bytes;
-        if fits {
-            used.1 += length;
-        } else {
-            abilities.metrics.log_dropped.inc_by(length as u64);
-        }
-        fits
     }
 }

@@ -26,6 +26,8 @@ use crate::transaction::{Transaction, check_room};
 const MAX_MEMBERS: u32 = 10_000;
 /// The most bytes of one log line.
 const MAX_LINE: usize = 4096;
+/// What a line counts at least, so that a flood of empty ones is bounded too.
+const LEAST_LINE: usize = 16;
 
 /// A linker with WASI, the configuration store and all of `switchboard:ws`.
 pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
@@ -120,12 +122,17 @@ impl connections::Host for Guest {
 
 impl rooms::Host for Guest {
     fn join(&mut self, connection: u64, room: String, replay: rooms::Replay) -> Answer<()> {
-        let replay = Replay::from(replay);
         self.granted(Grant::Rooms)?;
+        let replay = Replay::from(replay);
         if replay != Replay::Nothing {
             self.keeping(&room)?;
         }
-        self.ask(|transaction, limits| transaction.join(limits, id(connection), (&room, replay)))
+        let is_member = self.event()?.kept.rooms.iter().any(|joined| **joined == *room);
+        let refused = self.abilities.hub.refuses_member(&self.identity.tenant, &room).filter(|_| !is_member);
+        self.ask(|transaction, limits| match refused {
+            Some(why) => Err(Failure::quota(why)),
+            None => transaction.join(limits, id(connection), (&room, replay)),
+        })
     }
 
     fn leave(&mut self, connection: u64, room: String) -> Answer<()> {
@@ -133,9 +140,12 @@ impl rooms::Host for Guest {
     }
 
     fn publish(&mut self, room: String, message: types::MessageResult, exclude: Vec<u64>) -> Answer<()> {
+        self.granted(Grant::Rooms)?;
         let exclude = exclude.into_iter().map(id).collect();
-        self.ask_granted(Grant::Rooms, |transaction, limits| {
-            transaction.publish(limits, &room, (message.into(), exclude))
+        let refused = self.abilities.hub.refuses_message(&self.identity.tenant, &room);
+        self.ask(|transaction, limits| match refused {
+            Some(why) => Err(Failure::quota(why)),
+            None => transaction.publish(limits, &room, (message.into(), exclude)),
         })
     }
 
@@ -201,8 +211,10 @@ impl log::Host for Guest {
 impl Guest {
     /// A line for the operator, tagged with who wrote it, under the quota.
     pub(super) fn write_line(&mut self, level: &str, line: &str) {
-        let identity = &self.identity;
-        if !identity.log.admit((&self.abilities, &identity.tenant.limits()), line.len()) {
+        let (identity, abilities) = (&self.identity, &self.abilities);
+        let (length, limit) = (line.len().max(LEAST_LINE), identity.tenant.limits().log_bytes);
+        if !identity.log.admits(abilities.clock.now().as_secs(), (length, limit)) {
+            abilities.metrics.log_dropped.inc_by(length as u64);
             return;
         }
         let connection = self.transaction.as_ref().map_or(0, |transaction| transaction.subject.connection.get());

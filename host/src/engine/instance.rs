@@ -18,7 +18,9 @@ use super::generation::{Generation, Identity};
 use super::guest::Guest;
 use super::{Abilities, CONTRACT, Engine, migration};
 use crate::clock::Clock;
+use crate::config::ReusePolicy;
 use crate::event::{Event, Reply};
+use crate::id::ConnectionId;
 use crate::limits::Limits;
 use crate::tenants::Live;
 use crate::transaction::Transaction;
@@ -36,6 +38,8 @@ pub struct Instance {
     generation: Arc<Generation>,
     /// Set while a call runs, and for good once one was given up or faulted.
     poisoned: bool,
+    /// Whose events it took last, for one that may take those of one connection only.
+    owner: ConnectionId,
     /// Among those that its tenant may have, where it is of a pool.
     _live: Option<Live>,
 }
@@ -48,9 +52,14 @@ impl Instance {
         let mut store = prepare(Store::new(&engine.engine, guest));
         let outcome = Bound::of(store.data()).hold(pin!(Self::instantiate(&mut store, generation))).await;
         match outcome.unwrap_or_else(|| Err(wasmtime::format_err!("it took too long to start"))) {
-            Ok(calls) => {
-                Ok(Box::new(Self { store, calls, generation: generation.clone(), poisoned: false, _live: None }))
-            }
+            Ok(calls) => Ok(Box::new(Self {
+                store,
+                calls,
+                generation: generation.clone(),
+                poisoned: false,
+                owner: ConnectionId::NONE,
+                _live: None,
+            })),
             Err(error) => Err(fault(&mut store, "instantiation", &error)),
         }
     }
@@ -71,6 +80,16 @@ impl Instance {
         self
     }
 
+    /// Whether it may take an event of this connection.
+    pub fn may_serve(&self, connection: ConnectionId) -> bool {
+        self.generation.grants.reuse == ReusePolicy::Always || self.owner == connection
+    }
+
+    /// Whether it may take any further event.
+    pub fn is_reusable(&self) -> bool {
+        !self.poisoned && self.generation.grants.reuse != ReusePolicy::Never
+    }
+
     /// Which version of the plugin it runs.
     pub fn generation(&self) -> &Arc<Generation> {
         &self.generation
@@ -85,6 +104,7 @@ impl Instance {
     pub async fn call(&mut self, mut transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
         let name = event.name();
         let bound = Bound::of(self.store.data());
+        self.owner = transaction.subject.connection;
         let outdated = transaction.read_as(self.generation.state_version);
         self.begin(Some(transaction));
         let outcome = {

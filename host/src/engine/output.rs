@@ -100,6 +100,28 @@ impl AsyncWrite for Printer {
     }
 }
 
+/// How much of this second's log quota a plugin has used, all of its instances together.
+#[derive(Default)]
+pub struct LogQuota {
+    /// The second, and the bytes in it.
+    used: Mutex<(u64, usize)>,
+}
+
+impl LogQuota {
+    /// Whether a line of this length still fits into this second.
+    pub fn admits(&self, second: u64, (length, limit): (usize, usize)) -> bool {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.0 != second {
+            *used = (second, 0);
+        }
+        let fits = used.1 + length <= limit;
+        if fits {
+            used.1 += length;
+        }
+        fits
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,9 +16,11 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
+use super::archive::Archive;
 use super::breaker::Breaker;
 use super::generation::Generation;
 use super::rollout::{Rollout, Rules, Side};
+use super::scribe::Scribe;
 use crate::clock::Moment;
 use crate::id::ConnectionId;
 
@@ -34,6 +36,8 @@ pub struct Plugin {
     breaker: Breaker,
     /// The number of the generation that serves, for those who have to notice a change by themselves.
     changes: watch::Sender<u64>,
+    /// Where it is noted how far each has come.
+    scribe: Arc<Scribe>,
 }
 
 /// What takes the next event.
@@ -110,6 +114,14 @@ impl Serving {
         Arc::ptr_eq(&self.generation, generation) || self.rollout.as_ref().is_some_and(is_before)
     }
 
+    /// The newest generation of which an event has shown that it works, or the one before it.
+    pub fn tried(&self) -> &Arc<Generation> {
+        match &self.rollout {
+            Some(rollout) if !rollout.is_tried() => &rollout.before,
+            _ => &self.generation,
+        }
+    }
+
     /// The generation that runs where there may be only one: the new one of a canary does not yet.
     pub fn only(&self) -> &Arc<Generation> {
         match &self.rollout {
@@ -128,12 +140,12 @@ impl Serving {
 
 impl Plugin {
     /// A plugin with its first generation.
-    pub fn new(name: Arc<str>, first: Generation) -> Self {
+    pub fn new(name: Arc<str>, first: Generation, scribe: Arc<Scribe>) -> Self {
         let number = first.identity.generation;
         let (numbers, changes) = (AtomicU64::new(number + 1), watch::Sender::new(number));
         let serving = ArcSwap::new(Serving::settled(Arc::new(first)));
         let (past, breaker) = Default::default();
-        Self { name, serving, past, numbers, breaker, changes }
+        Self { name, serving, past, numbers, breaker, changes, scribe }
     }
 
     /// Its name in the configuration.
@@ -170,11 +182,7 @@ impl Plugin {
     /// before it.
     pub fn roll_out(&self, next: Arc<Generation>, rules: Rules, now: Moment) {
         let _past = self.lock();
-        let serving = self.serving.load_full();
-        let before = match &serving.rollout {
-            Some(rollout) if !rollout.is_tried() => rollout.before.clone(),
-            _ => serving.generation.clone(),
-        };
+        let before = self.serving.load().tried().clone();
         let rollout = Some(Arc::new(Rollout::new((next.clone(), before), rules, now)));
         self.serve(Serving { generation: next, rollout });
     }
@@ -187,12 +195,15 @@ impl Plugin {
         past.before = Some(rollout.before.clone());
         past.tell(rollout.new.identity.generation, "promoted");
         self.serve(Serving { generation: rollout.new.clone(), rollout: None });
+        self.tell_archive(&rollout.new, Archive::promote);
         Ok(rollout.new.identity.generation)
     }
 
     /// Notes that an event ended well on this side of a roll-out, which may be over by now.
     pub fn note_event(&self, (rollout, side): &(Arc<Rollout>, Side), took: Duration, now: Moment) {
-        rollout.note_event(*side, took);
+        if rollout.note_event(*side, took) {
+            self.tell_archive(&rollout.new, Archive::note_event);
+        }
         self.promote_if_ripe(rollout, now);
     }
 
@@ -266,6 +277,14 @@ impl Plugin {
         serving.generation.clone()
     }
 
+    /// The hashes of all generations that serve or may serve again.
+    pub fn hashes(&self) -> Vec<String> {
+        let (past, serving) = (self.lock(), self.serving.load_full());
+        let young = serving.rollout.as_ref().map(|rollout| &rollout.before);
+        let all = [Some(&serving.generation), young, past.before.as_ref()];
+        all.into_iter().flatten().map(|generation| generation.hash.clone()).collect()
+    }
+
     /// Why what has this key was rejected, if it was so last; known here before the archive has written it down.
     pub fn rejection(&self, key: &str) -> Option<&'static str> {
         self.lock().rejected.as_ref().filter(|(rejected, _)| rejected == key).map(|(_, why)| *why)
@@ -316,6 +335,12 @@ impl Plugin {
         self.serving.store(Arc::new(serving));
         self.breaker.reset();
         self.changes.send_replace(number);
+    }
+
+    /// Has it noted for a server that is started again.
+    pub(super) fn tell_archive(&self, generation: &Generation, tell: fn(&Archive, &str, &str)) {
+        let (name, hash) = (self.name.clone(), generation.hash.clone());
+        self.scribe.note(move |archive| tell(archive, &name, &hash));
     }
 
     fn lock(&self) -> MutexGuard<'_, Past> {

@@ -28,6 +28,8 @@ pub struct Pool {
     engine: Arc<Engine>,
     activity: Rc<Activity>,
     turns: Semaphore,
+    /// How many turns there are, and so how many instances may lie idle.
+    bound: usize,
     // Boxed because a store is large, and moves with every lease.
     #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Instance>>>,
@@ -55,8 +57,8 @@ pub struct Lease<'a> {
 impl Pool {
     /// An empty pool.
     fn new(plugin: Arc<Plugin>, (engine, activity): (Arc<Engine>, Rc<Activity>), shelf: Rc<Shelf>) -> Self {
-        let turns = Semaphore::new(engine.abilities().limits().instances);
-        Self { plugin, engine, activity, turns, idle: RefCell::default(), shelf }
+        let bound = engine.abilities().limits().instances;
+        Self { plugin, engine, activity, turns: Semaphore::new(bound), bound, idle: RefCell::default(), shelf }
     }
 
     /// The plugin whose instances these are.
@@ -114,7 +116,14 @@ impl Pool {
         if idle.last().is_some_and(|last| !Arc::ptr_eq(last.generation(), wanted)) {
             idle.retain(|instance| self.keep(instance, serving));
         }
-        let found = idle.iter().rposition(|instance| Arc::ptr_eq(instance.generation(), wanted));
+        let fits = |instance: &Instance| Arc::ptr_eq(instance.generation(), wanted) && instance.may_serve(connection);
+        let found = idle.iter().rposition(|instance| fits(instance));
+        let leased = self.bound - self.turns.available_permits();
+        if found.is_none() && idle.len() + leased > self.bound {
+            // All there are wait for other connections, or are of another generation: the one that waited longest goes.
+            idle.remove(0);
+            self.engine.abilities().metrics.instances.dec();
+        }
         found.map(|index| idle.remove(index)).ok_or_else(|| wanted.clone())
     }
 
@@ -163,7 +172,7 @@ impl Pool {
 
     fn give_back(&self, instance: Box<Instance>) {
         let wanted = !instance.generation().identity.tenant.is_short();
-        let reusable = wanted && self.engine.reuses() && !instance.is_poisoned();
+        let reusable = wanted && self.engine.reuses() && instance.is_reusable();
         if reusable {
             self.idle.borrow_mut().push(instance);
         } else {

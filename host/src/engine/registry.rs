@@ -6,6 +6,7 @@
 
 mod change;
 mod rejection;
+mod start;
 mod turns;
 
 pub use change::Change;
@@ -15,7 +16,7 @@ use turns::Turns;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -28,6 +29,7 @@ use super::fault::{Cause, Fault};
 use super::generation::Generation;
 use super::plugin::{NotPossible, Plugin, Record};
 use super::rollout::Rules;
+use super::scribe::Scribe;
 use crate::config::MismatchPolicy;
 use crate::id::ConnectionId;
 
@@ -39,6 +41,7 @@ pub struct Registry {
     engine: Arc<Engine>,
     cache: Cache,
     archive: Arc<Archive>,
+    scribe: Arc<Scribe>,
     /// Replaced as a whole by another configuration.
     entries: ArcSwap<Entries>,
     /// Removed ones that connections still have.
@@ -93,6 +96,8 @@ pub enum Reload {
         generation: u64,
         /// The time from reading the file to the swap.
         took: Duration,
+        /// The time of the swap itself.
+        swap: Duration,
         /// The share of the connections that it takes for now, in percent.
         canary: u8,
         /// The version of the state that the generation before writes, and that of the new one.
@@ -117,23 +122,21 @@ pub struct LoadErrors(pub Vec<LoadError>);
 impl Registry {
     /// Loads all plugins; `state` is the folder for the cache and the archive.
     pub fn load(engine: Arc<Engine>, sources: Vec<Source>, state: &Path) -> Result<Self, LoadErrors> {
-        let cache = Cache::new(state.join("cache"), &engine.engine);
+        let cache = Cache::new(state.join("cache"), &engine.engine, &engine.abilities.metrics);
         let archive = Arc::new(Archive::new(state.join("plugins")));
+        let scribe = Arc::new(Scribe::new(archive.clone()));
+        let (entries, parted, turns) = Default::default();
+        let registry = Self { engine, cache, archive, scribe, entries, parted, turns };
         let mut entries = BTreeMap::new();
         let mut errors = Vec::new();
         for source in sources {
-            match first(&engine, &cache, &archive, &source) {
-                Ok(generation) => {
-                    let record = record(&generation, &engine, "start", Duration::ZERO);
-                    let plugin = Arc::new(Plugin::new(source.name.clone(), generation));
-                    plugin.record(record);
-                    entries.insert(source.name.clone(), Entry { plugin, source });
-                }
+            match registry.start(&source) {
+                Ok(plugin) => _ = entries.insert(source.name.clone(), Entry { plugin, source }),
                 Err(error) => errors.push(error),
             }
         }
-        let (entries, parted, turns) = (ArcSwap::from_pointee(entries), Mutex::default(), Turns::default());
-        let registry = Self { engine, cache, archive, entries, parted, turns };
+        registry.entries.store(Arc::new(entries));
+        registry.trim();
         if errors.is_empty() { Ok(registry) } else { Err(LoadErrors(errors)) }
     }
 
@@ -196,27 +199,55 @@ impl Registry {
         self.outdate(name);
         let _turn = self.turns.wait();
         let entry = self.entries.load().get(name).cloned()?;
-        Some((entry.plugin.clone(), self.reload_entry(&entry, order)))
+        let outcome = self.reload_entry(&entry, order);
+        self.trim();
+        Some((entry.plugin, outcome))
     }
 
     fn reload_entry(&self, entry: &Entry, order: Order) -> Result<Reload, LoadError> {
         let start = Instant::now();
-        let (source, plugin, abilities) = (&entry.source, &entry.plugin, &self.engine.abilities);
-        let candidate = compile::read(source, abilities.tenants.of(source.tenant).limits().plugin_bytes)?;
+        let Entry { source, plugin } = entry;
+        let candidate = self.read(source)?;
         if plugin.current().key == compile::key(source, &candidate.hash) {
             return Ok(share(plugin, order.canary));
         }
         if order.rejected == Rejected::Forgive {
             self.forgive(entry, &candidate);
         }
+        self.scribe.settle();
         check_rejected(&self.archive, Some(plugin), (source, &candidate))?;
-        let means = (&self.engine, &self.cache, &*self.archive);
-        let load = || accept(means, source, &candidate, || plugin.next_number());
+        let load = || self.make(source, &candidate, plugin.next_number());
         let next = self.turns.load(&source.name, &candidate, load)?;
         let (generation, took) = (next.identity.generation, start.elapsed());
         let states = (plugin.current().state_version, next.state_version);
+        // Before whatever the roll-out has noted.
+        let (name, before) = (source.name.clone(), plugin.serving().tried().hash.clone());
+        self.scribe.note(move |archive| archive.keep(&name, &candidate, Some(&before)));
         let canary = self.roll_out(entry, next, order, took);
-        Ok(Reload::Swapped { generation, took, canary, states })
+        let swap = start.elapsed().saturating_sub(took);
+        // Events are on the new code by now, and need not wait for the disk.
+        self.scribe.settle();
+        Ok(Reload::Swapped { generation, took, swap, canary, states })
+    }
+
+    /// A plugin's file, if its tenant may have one of this size.
+    fn read(&self, source: &Source) -> Result<Candidate, LoadError> {
+        compile::read(source, self.engine.abilities.tenants.of(source.tenant).limits().plugin_bytes)
+    }
+
+    /// Makes a generation of a component.
+    fn make(&self, source: &Source, candidate: &Candidate, number: u64) -> Result<Generation, LoadError> {
+        compile::load(&self.engine, Some(&self.cache), (source, candidate), number)
+    }
+
+    /// Keeps the cache within its bound, whatever was compiled.
+    fn trim(&self) {
+        let mut needed = self.archive.hashes();
+        let serving = self.entries.load().values().flat_map(|entry| entry.plugin.hashes()).collect::<Vec<_>>();
+        let parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
+        let parted = parted.iter().filter_map(|parted| parted.plugin.upgrade()).flat_map(|plugin| plugin.hashes());
+        needed.extend(serving.into_iter().chain(parted));
+        self.cache.trim(self.engine.abilities.limits().cache_bytes, &needed);
     }
 
     /// Rolls a generation out; gives the share of the connections that it takes for now, in percent.
@@ -290,6 +321,13 @@ impl Registry {
     }
 }
 
+/// What was seen of generations is written down before the server ends, for the next one.
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.scribe.settle();
+    }
+}
+
 /// Gives what is rolled out already the share that is asked for, so that whoever wants a canary has one also where the
 /// watcher was faster.
 fn share(plugin: &Plugin, canary: Option<u8>) -> Reload {
@@ -310,38 +348,4 @@ fn record(generation: &Generation, engine: &Engine, by: &'static str, took: Dura
         faults: 0,
         fate: String::new(),
     }
-}
-
-/// The generation that a plugin starts with: its file, or, where that cannot be used, the last good one.
-fn first(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source) -> Result<Generation, LoadError> {
-    let error = match from_file(engine, cache, archive, source) {
-        Ok(generation) => return Ok(generation),
-        Err(error) => error,
-    };
-    let Some(bytes) = archive.last_good(&source.name) else { return Err(error) };
-    let good = Candidate::from(bytes);
-    let Ok(generation) = compile::load(engine, Some(cache), (source, &good), FIRST) else { return Err(error) };
-    // Rejected with its `config` or `files`, and good with others that nobody knows any more.
-    let same = matches!(&error, LoadError::Rejected(.., rejected, _) if *rejected == good.hash);
-    let how = if same { "all the same, since there is no other" } else { "with the last good component instead" };
-    tracing::warn!(plugin = %source.name, "started {how}: {error}");
-    Ok(generation)
-}
-
-fn from_file(engine: &Arc<Engine>, cache: &Cache, archive: &Archive, source: &Source) -> Result<Generation, LoadError> {
-    let candidate = compile::read(source, engine.abilities.tenants.of(source.tenant).limits().plugin_bytes)?;
-    check_rejected(archive, None, (source, &candidate))?;
-    accept((engine, cache, archive), source, &candidate, || FIRST)
-}
-
-/// Makes a generation of a component, and notes that it works.
-fn accept(
-    (engine, cache, archive): (&Arc<Engine>, &Cache, &Archive),
-    source: &Source,
-    candidate: &Candidate,
-    number: impl FnOnce() -> u64,
-) -> Result<Generation, LoadError> {
-    let generation = compile::load(engine, Some(cache), (source, candidate), number())?;
-    archive.keep(&source.name, &candidate.hash, &candidate.bytes);
-    Ok(generation)
 }

@@ -128,13 +128,14 @@ impl Rollout {
         self.canary.store(percent, Ordering::Relaxed);
     }
 
-    /// Counts an event that ended well.
-    pub fn note_event(&self, side: Side, took: Duration) {
+    /// Counts an event that ended well; whether it is the first one of the new generation.
+    pub fn note_event(&self, side: Side, took: Duration) -> bool {
         let group = self.group(side);
-        group.events.fetch_add(1, Ordering::Relaxed);
+        let is_first = group.events.fetch_add(1, Ordering::Relaxed) == 0;
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = (u64::BITS - micros.leading_zeros()) as usize;
         group.times[bucket.min(BUCKETS - 1)].fetch_add(1, Ordering::Relaxed);
+        is_first && side == Side::New
     }
 
     /// Counts a connection that ended.

@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use sighting::Sighting;
+use sighting::{Sighting, Touch};
 
 /// Ends the watching when dropped.
 pub struct Watcher {
@@ -45,6 +45,8 @@ pub enum Change {
 pub struct Pace {
     /// A closed file that was quiet for so long is complete.
     quiet: Duration,
+    /// One that was renamed to its name came whole, so this need only outlast events that belong together.
+    quiet_when_renamed: Duration,
     /// A file that somebody may have open for writing is given longer.
     quiet_while_open: Duration,
     /// How long the rest of a file is waited for that ends in the middle of a component.
@@ -59,6 +61,7 @@ impl Pace {
     /// With the system's events.
     pub const EVENTS: Self = Self {
         quiet: Duration::from_millis(60),
+        quiet_when_renamed: Duration::from_millis(10),
         quiet_while_open: Duration::from_secs(1),
         patience: Duration::from_secs(5),
         look: Duration::from_secs(1),
@@ -67,7 +70,13 @@ impl Pace {
 
     /// Without them: a file is quiet that looks the same twice, `interval` apart.
     pub fn poll(interval: Duration) -> Self {
-        Self { quiet: interval, quiet_while_open: interval, look: interval, ..Self::EVENTS }
+        Self {
+            quiet: interval,
+            quiet_when_renamed: interval,
+            quiet_while_open: interval,
+            look: interval,
+            ..Self::EVENTS
+        }
     }
 }
 
@@ -177,10 +186,14 @@ impl Watch {
         if event.kind.is_access() && !closed {
             return;
         }
-        let open = event.kind.is_modify() && !closed && !is_rename(&event.kind);
+        let touch = match event.kind {
+            EventKind::Modify(ModifyKind::Name(_)) => Touch::Renamed,
+            EventKind::Modify(_) => Touch::Open,
+            _ => Touch::Closed,
+        };
         for file in &mut self.files {
             if file.places().iter().any(|place| event.paths.contains(place)) {
-                file.note(open);
+                file.note(touch);
             }
         }
     }
@@ -221,10 +234,6 @@ fn subscriber(sender: Sender<notify::Event>) -> notify::Result<RecommendedWatche
             let _ = sender.send(event);
         }
     })
-}
-
-fn is_rename(kind: &EventKind) -> bool {
-    matches!(kind, EventKind::Modify(notify::event::ModifyKind::Name(_)))
 }
 
 #[cfg(test)]

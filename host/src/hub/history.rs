@@ -18,6 +18,7 @@ use super::room::RoomKey;
 use crate::clock::Clock;
 use crate::config::{Keep, RoomConfig};
 use crate::event::{Place, Replay};
+use crate::id::TenantId;
 use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::tenants::{Tenant, Tenants};
@@ -140,6 +141,11 @@ impl Memory {
     pub fn begin(self: &Arc<Self>, key: &RoomKey, epoch: u64) -> Option<History> {
         let (keep, tenant) = (self.keep(key)?, self.tenants.of(key.tenant));
         Some(History { memory: self.clone(), keep, epoch, window: VecDeque::new(), bytes: 0, total: 0, tenant })
+    }
+
+    /// Whose rooms of this tenant are.
+    pub fn tenant(&self, id: TenantId) -> Arc<Tenant> {
+        self.tenants.of(id)
     }
 
     fn now(&self) -> u64 {
@@ -293,7 +299,6 @@ mod tests {
 
     use super::*;
     use crate::config::RoomPattern;
-    use crate::id::TenantId;
     use crate::limits::Limits;
 
     const ROOM: &str = "room";

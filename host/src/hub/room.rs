@@ -16,6 +16,7 @@ use super::inbox::{Mail, Permit, Publication};
 use crate::event::{Place, Replay};
 use crate::id::{ConnectionId, TenantId, WorkerIndex};
 use crate::message::Message;
+use crate::tenants::Tenant;
 
 /// The name of a room, whose it is included.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -49,6 +50,8 @@ pub struct Room {
     /// Whether it keeps messages, readable without the lock.
     keeps: bool,
     shards: Box<[Shard]>,
+    /// Counts it for its tenant; none for an implicit one.
+    counted: Option<Arc<Tenant>>,
 }
 
 struct Order {
@@ -166,7 +169,11 @@ impl Room {
         let epoch = memory.begin_epoch();
         let history = memory.begin(key, epoch);
         let (keeps, shards) = (history.is_some(), (0..workers).map(|_| Shard::default()).collect());
-        Self { order: Mutex::new(Order { newest: 0, history }), epoch, keeps, shards }
+        let counted = (!key.is_implicit()).then(|| memory.tenant(key.tenant));
+        if let Some(tenant) = &counted {
+            tenant.rooms.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { order: Mutex::new(Order { newest: 0, history }), epoch, keeps, shards, counted }
     }
 
     fn join(&self, key: &RoomKey, worker: WorkerIndex, member: ConnectionId, replay: Replay) -> Joining {
@@ -230,6 +237,14 @@ impl Room {
 
     fn order(&self) -> MutexGuard<'_, Order> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(tenant) = &self.counted {
+            tenant.rooms.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

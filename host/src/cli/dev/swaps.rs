@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::report::{Reloaded, Report};
 use crate::engine::compile::LoadError;
@@ -35,7 +35,6 @@ pub struct Swap {
 /// How that ended.
 pub struct Swapped {
     swap: Swap,
-    took: Duration,
     outcome: Option<Result<Reload, LoadError>>,
 }
 
@@ -57,9 +56,8 @@ impl Swaps {
         self.running.insert(name.to_owned(), None);
         let (registry, name) = (registry.clone(), name.to_owned());
         std::thread::spawn(move || {
-            let start = Instant::now();
             let outcome = registry.reload(&name, Order::by(BUILD));
-            tell(name, Swapped { swap, took: start.elapsed(), outcome });
+            tell(name, Swapped { swap, outcome });
         });
     }
 
@@ -98,9 +96,8 @@ impl Swapped {
     pub fn report(&self, name: &str, report: &Report, connections: i64) {
         let Swap { files, build, unchanged } = &self.swap;
         match &self.outcome {
-            Some(Ok(Reload::Swapped { took: compile, states, .. })) => {
-                let (build, compile, states) = (*build, *compile, *states);
-                let swap = self.took.saturating_sub(compile);
+            Some(Ok(Reload::Swapped { took: compile, swap, states, .. })) => {
+                let (build, compile, swap, states) = (*build, *compile, *swap, *states);
                 report.reloaded(name, files, &Reloaded { build, compile, swap, connections, states });
             }
             Some(Ok(Reload::Unchanged)) => {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::Resolver;
-use crate::config::raw;
-use crate::config::{Granted, PluginConfig};
+use crate::config::raw::{self, Text};
+use crate::config::{Granted, Keys, PluginConfig};
 
 impl Resolver<'_> {
     pub(in crate::config) fn plugins(&mut self, plugins: BTreeMap<String, raw::Plugin>) {
@@ -30,7 +30,9 @@ impl Resolver<'_> {
                 build: plugin.build,
                 watch,
                 files,
+                keys: self.keys.clone(),
                 grants: plugin.grants.as_deref().map_or(Granted::ALL, Granted::only),
+                reuse: plugin.reuse,
                 on_state_mismatch: plugin.on_state_mismatch,
                 config,
                 canary,
@@ -38,6 +40,18 @@ impl Resolver<'_> {
             };
             self.plugins.insert(self.full_name(&name), plugin);
         }
+    }
+
+    /// Notes the keys that the files of all plugins to come have to be signed with.
+    pub(in crate::config) fn signers(&mut self, keys: &[Text]) {
+        let mut known = Vec::new();
+        for key in keys {
+            match Keys::parse(key.as_ref()) {
+                Some(key) => known.push(key),
+                None => self.problem(key, "keys", "a key is the 32 bytes of an Ed25519 public key in base64"),
+            }
+        }
+        self.keys = Keys::new(known);
     }
 
     fn canary(&mut self, share: Option<&Spanned<u8>>, time: Option<&Spanned<u64>>) -> (Option<u8>, Option<Duration>) {

@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 use std::process::ExitCode;
 
-use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use wasmtime::InstanceAllocationStrategy;
 
 use super::{Order, artifact};
@@ -53,11 +53,8 @@ fn confine(order: &Order) -> Result<(), String> {
     limit(Resource::Fsize, 0, 0)?;
     limit(Resource::Core, 0, 0)?;
     end_with_parent()?;
-    if order.is_large() {
-        let nicer = setpriority_process(None, i32::from(order.nice));
-        nicer.map_err(|error| format!("its priority cannot be lowered: {error}"))?;
-    }
-    Ok(())
+    let nicer = nice(i32::from(order.nice));
+    nicer.map(drop).map_err(|error| format!("its priority cannot be lowered: {error}"))
 }
 
 fn limit(resource: Resource, current: u64, maximum: u64) -> Result<(), String> {

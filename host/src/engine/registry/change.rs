@@ -21,8 +21,8 @@ pub struct Change<'a> {
     entries: Entries,
     /// What takes over in plugins that stay, and how long each took to load.
     next: Vec<(Entry, Generation, Duration)>,
-    /// What the archive is to note as good.
-    loaded: Vec<(Arc<str>, Candidate)>,
+    /// What the archive is to note as good, and the hash of what takes over again if it is not.
+    loaded: Vec<(Arc<str>, Candidate, Option<String>)>,
     _turn: MutexGuard<'a, ()>,
 }
 
@@ -54,8 +54,8 @@ impl Change<'_> {
     /// Puts all of it in place.
     pub fn apply(self) {
         let Self { registry, entries, next, loaded, .. } = self;
-        for (name, Candidate { hash, bytes, .. }) in loaded {
-            registry.archive.keep(&name, &hash, &bytes);
+        for (name, candidate, before) in loaded {
+            registry.archive.keep(&name, &candidate, before.as_deref());
         }
         for (entry, next, took) in next {
             registry.engine.abilities.metrics.reloads.inc();
@@ -70,6 +70,8 @@ impl Change<'_> {
         for (_, entry) in before.iter().filter(|(name, _)| !entries.contains_key(*name)) {
             parted.push(Parted { plugin: Arc::downgrade(&entry.plugin), source: entry.source.clone() });
         }
+        drop(parted);
+        registry.trim();
     }
 
     fn add(&mut self, source: Source) -> Result<(), LoadError> {
@@ -95,8 +97,9 @@ impl Change<'_> {
             }
             None => {
                 let (generation, took) = self.load(&source, None)?;
-                let record = record(&generation, &self.registry.engine, BY, took);
-                let plugin = Arc::new(Plugin::new(source.name.clone(), generation));
+                let Registry { engine, scribe, .. } = self.registry;
+                let record = record(&generation, engine, BY, took);
+                let plugin = Arc::new(Plugin::new(source.name.clone(), generation, scribe.clone()));
                 plugin.record(record);
                 plugin
             }
@@ -107,17 +110,19 @@ impl Change<'_> {
 
     fn load(&mut self, source: &Source, plugin: Option<&Arc<Plugin>>) -> Result<(Generation, Duration), LoadError> {
         let start = Instant::now();
-        let Registry { engine, cache, archive, .. } = self.registry;
-        let candidate = compile::read(source, engine.abilities.tenants.of(source.tenant).limits().plugin_bytes)?;
-        check_rejected(archive, plugin.map(|plugin| &**plugin), (source, &candidate))?;
-        let number = plugin.map_or(FIRST, |plugin| plugin.next_number());
-        let generation = compile::load(engine, Some(cache), (source, &candidate), number)?;
-        self.loaded.push((source.name.clone(), candidate));
+        let registry = self.registry;
+        let candidate = registry.read(source)?;
+        registry.scribe.settle();
+        check_rejected(&registry.archive, plugin.map(|plugin| &**plugin), (source, &candidate))?;
+        let generation = registry.make(source, &candidate, plugin.map_or(FIRST, |plugin| plugin.next_number()))?;
+        let before = plugin.map(|plugin| plugin.serving().tried().hash.clone());
+        self.loaded.push((source.name.clone(), candidate, before));
         Ok((generation, start.elapsed()))
     }
 }
 
 /// Whether a plugin needs no new generation.
 fn is_same(one: &Source, other: &Source) -> bool {
-    (&one.path, &one.config, &one.files, one.grants) == (&other.path, &other.config, &other.files, other.grants)
+    let given = |source: &Source| (source.path.clone(), source.config.clone(), source.files.clone());
+    (given(one), &one.keys, one.grants, one.reuse) == (given(other), &other.keys, other.grants, other.reuse)
 }

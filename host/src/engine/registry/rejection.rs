@@ -33,7 +33,7 @@ impl Registry {
         }
     }
 
-    /// The archive on a thread of its own, since it writes files and a worker is waiting.
+    /// The archive is told by the scribe, since it writes files and a worker is waiting.
     pub(super) fn reject(&self, plugin: &Plugin, rejected: &Generation, why: &'static str) {
         self.engine.abilities.metrics.rollbacks.inc();
         let (name, generation) = (plugin.name(), rejected.identity.generation);
@@ -47,18 +47,18 @@ impl Registry {
         if present.key == rejected.key {
             return;
         }
+        let (name, key) = (name.clone(), rejected.key.clone());
+        self.scribe.note(move |archive| archive.reject(&name, &key, why));
         // The same content with another `config` or other `files` is what serves again, and so is not to blame.
-        let degraded = (present.hash != rejected.hash).then(|| rejected.hash.clone());
-        let (archive, name, key) = (self.archive.clone(), name.clone(), rejected.key.clone());
-        std::thread::spawn(move || {
-            archive.reject(&name, &key, why);
-            degraded.inspect(|hash| archive.degrade(&name, hash));
-        });
+        if present.hash != rejected.hash {
+            plugin.tell_archive(rejected, Archive::degrade);
+        }
     }
 
     pub(super) fn forgive(&self, Entry { plugin, source }: &Entry, candidate: &Candidate) {
         plugin.forgive();
-        self.archive.forgive(&source.name, &compile::key(source, &candidate.hash));
+        let (name, key) = (source.name.clone(), compile::key(source, &candidate.hash));
+        self.scribe.note(move |archive| archive.forgive(&name, &key));
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Registry;
-use crate::engine::compile::{self, Candidate};
+use crate::engine::compile::Candidate;
 use crate::engine::compiler::Outdated;
 
 /// So many loads of a plugin are given up in a row for a newer file.
@@ -76,7 +76,7 @@ impl Registry {
         let is_loaded = self.turns.loading().now.as_ref().is_some_and(|(plugin, ..)| **plugin == *name);
         let Some(entry) = self.entries.load().get(name).filter(|_| is_loaded).cloned() else { return };
         // What cannot be read is not newer yet.
-        if let Ok(newer) = compile::read(&entry.source, self.engine.abilities.limits().plugin_bytes) {
+        if let Ok(newer) = self.read(&entry.source) {
             self.turns.outdate(name, &newer.hash);
         }
     }

@@ -19,6 +19,18 @@ const YOUNG: Duration = Duration::from_secs(5);
 /// What tells one content of a file from another without reading it: times of content and inode, size, inode.
 type Stamp = Option<[i128; 4]>;
 
+/// How a file changed, which says how likely more follows.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Touch {
+    /// Whoever writes it may have it open still.
+    Open,
+    /// It was made, linked, or closed by whoever wrote it.
+    #[default]
+    Closed,
+    /// It came under its name as it is.
+    Renamed,
+}
+
 /// A watched file, as it was seen last.
 pub struct Sighting {
     /// As the configuration names it; links on the way may come to lead elsewhere.
@@ -30,8 +42,8 @@ pub struct Sighting {
     hash: Option<blake3::Hash>,
     /// When the file changed last, while nobody was told yet.
     changed: Option<Instant>,
-    /// Whether it may be open for writing still.
-    open: bool,
+    /// How it changed last.
+    touch: Touch,
     /// Whether it is quiet, but ends in the middle of a component.
     cut: bool,
     /// Whether that was told; it is not told again until the file was whole.
@@ -44,8 +56,8 @@ impl Sighting {
     /// The file as it is now, which is no change.
     pub fn new(file: PathBuf) -> Self {
         let (stamp, hash, since) = (stamp(&file), hash(&file), Instant::now());
-        let (changed, open, cut, told_cut, missing, told_missing) = Default::default();
-        Self { file, stamp, since, hash, changed, open, cut, told_cut, missing, told_missing }
+        let (changed, touch, cut, told_cut, missing, told_missing) = Default::default();
+        Self { file, stamp, since, hash, changed, touch, cut, told_cut, missing, told_missing }
     }
 
     /// The file as it was named.
@@ -62,18 +74,19 @@ impl Sighting {
         places
     }
 
-    /// Takes an event on this file; `open` where whoever writes it has not closed it.
-    pub fn note(&mut self, open: bool) {
+    /// Takes an event on this file.
+    pub fn note(&mut self, touch: Touch) {
         self.moved(stamp(&self.file));
-        self.open = open;
+        self.touch = touch;
     }
 
     /// When there will be something to tell if nothing more happens.
     pub fn due(&self, pace: &Pace) -> Option<Instant> {
-        let quiet = match (self.cut, self.open) {
-            (true, _) => pace.patience,
-            (false, true) => pace.quiet_while_open,
-            (false, false) => pace.quiet,
+        let quiet = match self.touch {
+            _ if self.cut => pace.patience,
+            Touch::Open => pace.quiet_while_open,
+            Touch::Closed => pace.quiet,
+            Touch::Renamed => pace.quiet_when_renamed,
         };
         self.changed.map(|changed| changed + quiet)
     }
@@ -96,7 +109,9 @@ impl Sighting {
 
     fn moved(&mut self, stamp: Stamp) {
         // Whether somebody has it open is known from events only.
-        self.open |= self.changed.is_none();
+        if self.changed.is_none() {
+            self.touch = Touch::Open;
+        }
         self.stamp = stamp;
         self.since = Instant::now();
         self.changed = Some(self.since);
@@ -127,7 +142,7 @@ impl Sighting {
         if cut && !std::mem::replace(&mut self.cut, true) {
             return None;
         }
-        (self.changed, self.open, self.cut) = (None, false, false);
+        (self.changed, self.touch, self.cut) = (None, Touch::Closed, false);
         self.hash = hash(&self.file);
         let told = std::mem::replace(&mut self.told_cut, cut);
         (now.is_some() && !(cut && told)).then_some(Change::Complete)
@@ -165,6 +180,19 @@ mod tests {
         assert_eq!(sighting.settle(), Some(Change::Complete));
         sighting.look(&PACE);
         assert!(sighting.due(&PACE).is_none(), "it is reported once");
+    }
+
+    #[test]
+    fn a_file_that_came_whole_is_waited_for_less_than_one_that_may_be_written_to() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let mut sighting = Sighting::new(file.path().to_owned());
+        let mut waits = |touch| {
+            sighting.note(touch);
+            sighting.due(&PACE).zip(sighting.changed).map(|(due, changed)| due - changed)
+        };
+        let (renamed, closed, open) = (waits(Touch::Renamed), waits(Touch::Closed), waits(Touch::Open));
+        assert_eq!([renamed, closed, open], [PACE.quiet_when_renamed, PACE.quiet, PACE.quiet_while_open].map(Some));
+        assert!(renamed < closed && closed < open);
     }
 
     #[test]

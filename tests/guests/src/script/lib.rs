@@ -10,6 +10,7 @@ pub mod moody;
 use std::fmt::Display;
 use std::hint::black_box;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use switchboard_sdk::room::{Entry, Replay, Room};
@@ -38,6 +39,9 @@ pub fn split(line: &str) -> (&str, &str) {
     line.split_once(' ').unwrap_or((line, ""))
 }
 
+/// How often this instance was asked for it: what no plugin should keep.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
 /// A close frame, written as `CODE REASON`.
 pub fn close(words: &str) -> Close {
     let (code, reason) = split(words);
@@ -65,7 +69,8 @@ fn ask(connection: &Connection, verb: &str, rest: &str) -> Result<(), Failure> {
         "store-get" => store_get(connection, rest),
         "store-set" | "store-set-for" | "store-set-bytes" | "store-remove" => store_write(verb, rest),
         "increment" | "increment-for" => increment(connection, verb, rest),
-        "burn" => Ok(burn(rest)),
+        "calls" => say(connection, CALLS.fetch_add(1, Ordering::Relaxed).saturating_add(1).to_string()),
+        "burn" => burn(rest),
         "repeat" => repeat(connection, rest),
         "pong" => connection.pong(rest.as_bytes()),
         "timer" => set_timer(connection, rest),
@@ -188,10 +193,11 @@ fn await_room(room: &str) -> Result<(), Failure> {
 }
 
 /// Works for a while, in millions of steps: an event that wants much, and is well all the same.
-fn burn(millions: &str) {
+fn burn(millions: &str) -> Result<(), Failure> {
     for step in 0..number::<u64>(millions) * 1_000_000 {
         black_box(step);
     }
+    Ok(())
 }
 
 /// What no plugin should do. Not inlined: tests look for it in backtraces.
