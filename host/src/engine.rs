@@ -165,9 +165,9 @@ fn settings(allocation: InstanceAllocationStrategy) -> Config {
 fn pooling(limits: &Limits) -> InstanceAllocationStrategy {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(INSTANCES)
-        .total_core_instances(4 * INSTANCES)
+        .total_core_instances(100 * INSTANCES)
         .total_memories(INSTANCES)
-        .total_tables(2 * INSTANCES)
+        .total_tables(4 * INSTANCES)
         .total_stacks(INSTANCES)
         .max_memory_size(limits.guest_memory_bytes)
         .table_elements(TABLE_ELEMENTS)

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::SlowPolicy;
-use crate::engine::fault::Fault;
+use crate::engine::fault::{Fault, brief};
 use crate::engine::generation::Generation;
 use crate::engine::instance::Instance;
 use crate::engine::plugin::Plugin;
@@ -181,7 +181,7 @@ impl Runner {
     ) -> End {
         match self.call(generation, Call::Start).await {
             Some(Reply::Failed(reason)) => {
-                tracing::error!(plugin = %self.plugin.name(), "the service could not start: {reason}");
+                tracing::error!(plugin = %self.plugin.name(), "the service could not start: {}", brief(&reason));
                 // Where the generation is new, the one before is started again.
                 self.registry.withdraw(&self.plugin, generation, "its service could not start");
                 return End::Failed;

@@ -78,7 +78,7 @@ async fn hostile_tenants_cost_the_others_no_message_and_no_connection() {
     let count = std::env::var("SWITCHBOARD_STRESS_TENANTS").ok();
     let count: usize = count.map_or(40, |count| count.parse().expect("a number of tenants"));
     let name = |index: usize| format!("tenant-{index}");
-    let is_hostile = |index: usize| index % 20 == 0;
+    let is_hostile = |index: usize| index.is_multiple_of(20);
     let mut setup = setup(&format!("[server]\nworkers = 2\n{SERVER}"));
     for index in 0..count {
         setup = setup.tenant(&name(index), &tenant(""));

@@ -17,6 +17,7 @@ use wasmtime::component::Component;
 use super::cache::{self, Cache};
 use super::compiler::child::ChildError;
 use super::compiler::{CompileError, Outdated};
+use super::fault::brief;
 use super::generation::{Generation, Grants, Identity};
 use super::instance::Instance;
 use super::output::LogQuota;
@@ -187,7 +188,7 @@ pub fn load(
     let component = component(engine, cache, source, candidate)?;
     check_contract(engine, &component, source)?;
     // The outermost error names the import, the innermost what is wrong with it.
-    let unfit = |error| LoadError::Import(source.name.clone(), shown(&source.path), format!("{error:#}"));
+    let unfit = |error| LoadError::Import(source.name.clone(), shown(&source.path), brief(&format_args!("{error:#}")));
     let pre = engine.linker.instantiate_pre(&component).map_err(unfit)?;
     let config = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let grants = Arc::new(Grants { config, files: source.files.clone(), granted: source.grants, reuse: source.reuse });
@@ -230,7 +231,7 @@ fn compile(
     let limits = tenant.limits();
     let (name, file) = (source.name.clone(), shown(&source.path));
     engine.compiler.compile(&engine.engine, &limits, (bytes, outdated)).map_err(|error| match error {
-        CompileError::Invalid(reason) => LoadError::Invalid(name, file, reason),
+        CompileError::Invalid(reason) => LoadError::Invalid(name, file, brief(&reason)),
         CompileError::Child(ChildError::Outdated) => LoadError::Outdated(name, file),
         CompileError::Child(error) => {
             if error.is_limit() {
@@ -258,7 +259,7 @@ fn check_contract(engine: &Engine, component: &Component, source: &Source) -> Re
     };
     match interfaces(engine, component).iter().find(foreign) {
         None => Ok(()),
-        Some(name) => Err(LoadError::Version(source.name.clone(), shown(&source.path), name.clone())),
+        Some(name) => Err(LoadError::Version(source.name.clone(), shown(&source.path), brief(name))),
     }
 }
 

@@ -9,6 +9,7 @@ use wasmtime::{AsContextMut, Store};
 
 use super::bindings::exports::switchboard::ws as exports;
 use super::contract::{Request, admission, answer, frame_reply, lower, lower_frame, lower_place, verdict};
+use super::fault::brief;
 use super::guest::Guest;
 use crate::event::{Call, Event, Interface, Joined, Notice, Origin, Reply};
 use crate::handshake::Handshake;
@@ -258,6 +259,6 @@ impl Calls {
     pub(super) async fn migrate(&self, store: &mut Store<Guest>, value: &Outdated) -> wasmtime::Result<Vec<u8>> {
         let Some(guest) = &self.migration else { wasmtime::bail!("this build exports no `migration`") };
         let migrated = guest.call_migrate(store, value.version, &value.key, &value.value).await?;
-        migrated.map_err(|reason| wasmtime::format_err!("{reason}"))
+        migrated.map_err(|reason| wasmtime::format_err!("{}", brief(&reason)))
     }
 }

@@ -4,7 +4,7 @@
 //! it was. It is logged once, in one record, by whoever ends the connection; clients see none of it.
 //! Invariant: a fault of a guest is never taken for one of the host, or the other way round.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use wasmtime::{Trap, WasmBacktrace};
@@ -12,6 +12,11 @@ use wasmtime::{Trap, WasmBacktrace};
 use crate::id::ConnectionId;
 use crate::metrics::Metrics;
 use crate::state::Unfit;
+
+/// The most bytes of what a guest has its say in, be it names in its own code: a fault is one record that somebody reads.
+const MAX_TOLD: usize = 4096;
+/// The same of where it was.
+const MAX_BACKTRACE: usize = 16 * 1024;
 
 /// Why the call ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,12 +83,12 @@ pub struct Fault {
 impl Fault {
     /// The trap's name and the guest's frames out of wasmtime's error.
     pub fn describe(error: &wasmtime::Error) -> (String, String) {
-        let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string).unwrap_or_default();
+        let backtrace = error.downcast_ref::<WasmBacktrace>().map(|frames| Bounded::show(frames, MAX_BACKTRACE));
         let message = match error.downcast_ref::<Trap>() {
             Some(trap) => trap.to_string(),
-            None => error.root_cause().to_string(),
+            None => brief(&error.root_cause()),
         };
-        (message, backtrace)
+        (message, backtrace.unwrap_or_default())
     }
 
     /// Counts the fault and writes its one record.
@@ -133,8 +138,49 @@ impl Fault {
     }
 }
 
+/// What a guest may have had its say in, as long as a sentence may be.
+pub fn brief(told: &dyn fmt::Display) -> String {
+    Bounded::show(told, MAX_TOLD)
+}
+
+/// Text up to a length; what is beyond it is never made.
+struct Bounded {
+    text: String,
+    most: usize,
+}
+
+impl Bounded {
+    fn show(told: &(impl fmt::Display + ?Sized), most: usize) -> String {
+        let mut shown = Self { text: String::new(), most };
+        if write!(shown, "{told}").is_err() {
+            shown.text.push_str(" ...");
+        }
+        shown.text
+    }
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = more.floor_char_boundary(self.most - self.text.len());
+        self.text.push_str(&more[..room]);
+        if room < more.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in {} of plugin {}: {}", self.cause.word(), self.event, self.plugin, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_has_its_say_in_is_cut() {
+        assert_eq!(brief(&"short"), "short");
+        let told = brief(&"\u{e9}".repeat(MAX_TOLD));
+        assert_eq!(told.len(), MAX_TOLD + " ...".len());
     }
 }

@@ -27,8 +27,13 @@ const FINE: Moment = Moment::from_nanos(1);
 const COARSE: Moment = Moment::from_millis(100);
 /// Handles and resources of one instance.
 const MAX_RESOURCES: usize = 1000;
-/// Elements of one table; what the engines of other languages need.
-const MAX_TABLE: usize = 100_000;
+/// Elements of all tables of one instance: twice what the engines of other languages need.
+const MAX_ELEMENTS: usize = 200_000;
+/// What a component may be put together from, so that one instance cannot use up the pool: enough for a program in many
+/// linked parts, which share one memory.
+const MAX_MEMORIES: usize = 4;
+const MAX_TABLES: usize = 16;
+const MAX_PARTS: usize = 100;
 
 /// The data of a store.
 pub struct Guest {
@@ -57,7 +62,7 @@ impl Guest {
         Self {
             wasi: wasi(&output, &abilities.clock, &grants),
             resources,
-            memory: Memory { limit: identity.tenant.limits().guest_memory_bytes, refused: false },
+            memory: Memory { limit: identity.tenant.limits().guest_memory_bytes, ..Memory::default() },
             output,
             grants,
             abilities,
@@ -160,26 +165,53 @@ impl HostMonotonicClock for GuestClock {
     }
 }
 
-/// Bounds what an instance may allocate.
+/// Bounds what an instance may allocate, all of its parts together.
+#[derive(Default)]
 pub struct Memory {
     limit: usize,
+    /// What its memories have, and how much of that was added last, which may still turn out not to be there.
+    bytes: usize,
+    added: usize,
+    /// What its tables have.
+    elements: usize,
     /// Whether the present event was refused memory, which most guests answer with a trap.
     pub(super) refused: bool,
 }
 
 impl ResourceLimiter for Memory {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= self.limit;
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let added = desired.saturating_sub(current);
+        let fits = self.bytes.saturating_add(added) <= self.limit;
+        self.added = if fits { added } else { 0 };
+        self.bytes += self.added;
         self.refused |= !fits;
         Ok(fits)
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.bytes -= std::mem::take(&mut self.added);
         self.refused = true;
         Ok(())
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE)
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let elements = self.elements.saturating_add(desired.saturating_sub(current));
+        let fits = elements <= MAX_ELEMENTS;
+        if fits {
+            self.elements = elements;
+        }
+        Ok(fits)
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+
+    fn instances(&self) -> usize {
+        MAX_PARTS
     }
 }

@@ -26,6 +26,8 @@ use crate::transaction::{Transaction, check_room};
 const MAX_MEMBERS: u32 = 10_000;
 /// The most bytes of one log line.
 const MAX_LINE: usize = 4096;
+/// What a line counts at least, so that a flood of empty ones is bounded too.
+const LEAST_LINE: usize = 16;
 
 /// A linker with WASI, the configuration store and all of `switchboard:ws`.
 pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
@@ -186,6 +188,9 @@ impl log::Host for Guest {
     fn write(&mut self, level: String, line: String, fields: Vec<(String, String)>) {
         let mut text = line;
         for (name, value) in fields {
+            if text.len() > MAX_LINE {
+                break;
+            }
             text.push_str(&format!(" {name}={value}"));
         }
         text.truncate(text.floor_char_boundary(MAX_LINE));
@@ -207,9 +212,9 @@ impl Guest {
     /// A line for the operator, tagged with who wrote it, under the quota.
     pub(super) fn write_line(&mut self, level: &str, line: &str) {
         let (identity, abilities) = (&self.identity, &self.abilities);
-        let limit = identity.tenant.limits().log_bytes;
-        if !identity.log.admits(abilities.clock.now().as_secs(), (line.len(), limit)) {
-            abilities.metrics.log_dropped.inc_by(line.len() as u64);
+        let (length, limit) = (line.len().max(LEAST_LINE), identity.tenant.limits().log_bytes);
+        if !identity.log.admits(abilities.clock.now().as_secs(), (length, limit)) {
+            abilities.metrics.log_dropped.inc_by(length as u64);
             return;
         }
         let connection = self.transaction.as_ref().map_or(0, |transaction| transaction.subject.connection.get());

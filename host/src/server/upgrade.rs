@@ -25,6 +25,7 @@ use super::socket::Socket;
 use super::worker::{Load, Worker};
 use crate::chain::{Admission, Chain, Connected};
 use crate::config::WhenFull;
+use crate::engine::fault::brief;
 use crate::event::{Header, Kept, Subject};
 use crate::handshake::{Handshake, Parts};
 use crate::hub::commit::{Commit, Joins, abandon};
@@ -38,6 +39,10 @@ use crate::tenants::{Place, Tenant};
 
 /// The largest body of a guest's response.
 const MAX_BODY: usize = 64 * 1024;
+/// What the guests of one handshake may add to its response: headers, and bytes of them. More would pass what clients take,
+/// and soon what the map of headers can hold.
+const MAX_HEADERS: usize = 100;
+const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Headers that belong to the handshake or to HTTP's framing; a guest may not set them.
 const RESERVED: [&str; 11] = [
     "connection",
@@ -218,7 +223,7 @@ impl Opening {
             Admission::Accept { subprotocol, headers } => {
                 let chosen = subprotocol.as_deref();
                 if let Some(chosen) = chosen.filter(|chosen| !self.upgrade.subprotocols.iter().any(|p| p == chosen)) {
-                    return Err(decided(format!("the subprotocol `{chosen}` was not offered")));
+                    return Err(decided(format!("the subprotocol `{}` was not offered", brief(&chosen))));
                 }
                 let mut response = switching(&self.upgrade.key, chosen).map_err(decided)?;
                 for (plugin, added) in headers {
@@ -330,7 +335,12 @@ fn respond(status: u16, added: &[Header], body: &Bytes) -> Result<Response<Body>
 
 /// Adds a guest's headers, none of which may break out of its line or speak for the host.
 fn add(headers: &mut HeaderMap, added: &[Header]) -> Result<(), String> {
+    let mut bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     for (name, value) in added {
+        bytes += name.len() + value.len();
+        if headers.len() >= MAX_HEADERS || bytes > MAX_HEADER_BYTES {
+            return Err(format!("a response has at most {MAX_HEADERS} headers with {MAX_HEADER_BYTES} bytes together"));
+        }
         let bad = |what: &str| format!("the header {name:?} {what}");
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("has a name that is not allowed"))?;
         if RESERVED.contains(&name.as_str()) {

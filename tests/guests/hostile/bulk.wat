@@ -1,0 +1,14 @@
+;; Fills and copies all of its 16 MiB again and again: none of these operations yields within.
+(module
+  (memory (export "memory") 256)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 65536)
+  ;; What is not written is zero, and so accepts.
+  (func (export "switchboard:ws/handler@0.1.0#on-connect")
+    (param i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) i32.const 0)
+  (func (export "switchboard:ws/handler@0.1.0#on-disconnect") (param i64 i32 i32 i32))
+  (func (export "switchboard:ws/handler@0.1.0#on-message") (param i64 i32 i32 i32)
+    (loop $again
+      (memory.fill (i32.const 0) (i32.const 1) (i32.const 16777216))
+      (memory.copy (i32.const 8388608) (i32.const 0) (i32.const 8388608))
+      (br $again)))
+)
