@@ -1,4 +1,6 @@
 //! Floods: far more of what is allowed than anybody needs, and a look at what is others'.
+//!
+//! The guest has time for them, so that it is a limit of what is flooded that ends them.
 
 use switchboard_harness::{Received, Record, TestServer};
 
