@@ -1,5 +1,7 @@
 //! Hostile arguments and results: what a guest hands to the host, far too large or simply wrong; and panics in every
 //! callback.
+//!
+//! The guest has the memory for them, so that it is the host that refuses.
 
 use switchboard_harness::{Record, TestServer};
 

@@ -1,4 +1,6 @@
 //! Hostile components: what is refused as it is loaded, and what fresh memory may not hold.
+//!
+//! They are made of text, or of a good component that is damaged; each is loaded in the place of one that is well.
 
 use crate::fixtures::components;
 use crate::hostile::{BOUND, alone, attack, beside, beside_within, encode, fault, file, handler_with, sharing, with};

@@ -1,4 +1,6 @@
 //! The exports: each panics where it is configured to, and answers what it is configured to.
+//!
+//! Which one panics is configured, so that one component does for all of them.
 
 use crate::bindings::{Hostile, exported, rooms, timers, types};
 use crate::{attack, configured, results, say};

@@ -1,4 +1,6 @@
 //! Much of what is allowed: effects, lines, names, values and timers, far more than anybody needs.
+//!
+//! A flood goes on for a while after the host refused it, and then says how.
 
 use std::hint::black_box;
 

@@ -1,4 +1,6 @@
 //! Endless work: in the guest alone, and in host calls that cost nothing.
+//!
+//! None of them has an effect, so that only the limit on time ends them.
 
 use std::hint::black_box;
 

@@ -1,4 +1,6 @@
 //! Memory: as much as there is, and more of it with each event.
+//!
+//! Nothing of it is needed.
 
 use std::cell::RefCell;
 use std::hint::black_box;

@@ -1,4 +1,6 @@
 //! Strings of 128 MiB and lists of a million elements, as an argument of each host call.
+//!
+//! Where the host survives taking them in, it says so to the client.
 
 use crate::Tried;
 use crate::bindings::{connections, control, flow, log, rooms, store, timers, types};

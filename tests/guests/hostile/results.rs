@@ -1,4 +1,6 @@
 //! Strings of 128 MiB, lists of a million elements and many headers, as the result of each callback that has one.
+//!
+//! Which one is configured, so that one component does for all of them.
 
 use crate::bindings::types;
 use crate::configured;
