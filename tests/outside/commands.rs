@@ -115,7 +115,7 @@ fn one_run_shows_all_that_is_wrong() {
     let said = refused(project.folder());
     let places: Vec<_> = said.lines().filter_map(|line| line.split("switchboard.toml:").nth(1)).collect();
     let keys: Vec<_> = places.iter().map(|place| place.split(": ").next().unwrap_or_default()).collect();
-    assert_eq!(keys, ["4:path", "8:handler", "2:listen"], "{said}");
+    assert_eq!(keys, ["2:listen", "4:path", "8:handler"], "{said}");
 }
 
 #[test]
