@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use switchboard_harness::{Client, Clock, TestServer};
 
-use crate::fixtures::{setup, start};
+use crate::fixtures::{components, setup, start};
 
 /// Rooms that begin with `kept/` keep five messages for a minute.
 const KEPT: &str = r#"
@@ -183,6 +183,25 @@ async fn history_is_read_in_pages() {
     publish(&server, 1..=7).await;
     ann.send("history kept/a - 2\nhistory kept/a 4 10\nhistory kept/a 7 10\nhistory kept/a 0 0").await;
     expect(&mut ann, &["3-7: 3 3, 4 4", "3-7: 5 5, 6 6, 7 7", "3-7: ", "3-7: "]).await;
+}
+
+#[tokio::test]
+async fn l4_what_rooms_keep_and_the_places_of_members_outlive_a_reload() {
+    let server = start(KEPT);
+    publish(&server, 1..=7).await;
+    let mut ann = server.connect("/ws").await;
+    ann.send("join-newest 2 kept/a").await;
+    expect(&mut ann, &["6", "7"]).await;
+    let place = joined(&mut ann, "complete").await;
+    let rebuilt = [&components().bytes("puppet")[..], &[0, 3, 2, b'v', b'2']].concat();
+    server.replace_with("puppet", &rebuilt);
+    server.reload("puppet").await.expect("the file is good");
+    publish(&server, 8..=8).await;
+    ann.expect_text("8").await;
+    let mut bob = server.connect("/ws").await;
+    bob.send(&format!("history kept/a - 10\njoin-since {place} kept/a")).await;
+    expect(&mut bob, &["4-8: 4 4, 5 5, 6 6, 7 7, 8 8", "8"]).await;
+    assert_eq!(joined(&mut bob, "complete").await, at(&place, 8));
 }
 
 #[tokio::test]
