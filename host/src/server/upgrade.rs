@@ -245,16 +245,16 @@ impl Opening {
         // Where that fails, the connection is closed as soon as it is open.
         let _ = connection.commit(effects).await;
         let (upgraded, held) = (self.upgraded, self.held);
-        tokio::task::spawn_local(async move {
-            let (_held, tenant) = (held, connection.tenant().id());
-            let serving = pin!(async {
-                match socket(&worker, upgraded, connection.tenant()).await {
-                    Some(socket) => connection.run(socket).await,
-                    None => connection.lost().await,
-                }
-            });
-            worker.shares.run(tenant, serving).await;
+        let (turns, tenant) = (worker.clone(), connection.tenant().id());
+        // Boxed where it is made: what is moved into a future and pinned there takes its room twice.
+        let mut serving = Box::pin(async move {
+            let _held = held;
+            match socket(&worker, upgraded, connection.tenant()).await {
+                Some(socket) => connection.run(socket).await,
+                None => connection.lost().await,
+            }
         });
+        tokio::task::spawn_local(async move { turns.shares.run(tenant, serving.as_mut()).await });
     }
 
     /// Takes back what was asked for, tells the gates that passed, and closes a WebSocket that is opened only for that.
