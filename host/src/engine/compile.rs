@@ -58,6 +58,16 @@ pub struct Source {
     pub canary_time: Option<Duration>,
 }
 
+/// What a component is given beside its connections.
+type Given<'a> = (&'a BTreeMap<String, String>, &'a Option<PathBuf>, Granted, ReusePolicy);
+
+impl Source {
+    /// All that a component gets and that another one, or the same at another time, may get otherwise.
+    pub(super) fn given(&self) -> Given<'_> {
+        (&self.config, &self.files, self.grants, self.reuse)
+    }
+}
+
 /// Why a plugin file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -168,7 +178,8 @@ pub fn read(source: &Source, limit: usize) -> Result<Candidate, LoadError> {
 /// What a rejection goes by: the hash of a content, with all that the plugin is given beside it and the host's version. The
 /// same content may be good with another `config`, with other files, or on another host.
 pub fn key(source: &Source, hash: &str) -> String {
-    let given = (hash, env!("CARGO_PKG_VERSION"), &source.config, &source.files, source.grants, source.reuse);
+    let (config, files, grants, reuse) = source.given();
+    let given = (hash, env!("CARGO_PKG_VERSION"), config, files, grants, reuse);
     // Written as Rust would, so that no two of them look the same.
     blake3::hash(format!("{given:?}").as_bytes()).to_string()
 }

@@ -85,7 +85,7 @@ impl Guest {
 
     /// The transaction of the event that runs; none runs while the component is instantiated.
     pub fn event(&mut self) -> Result<&mut Transaction, Failure> {
-        self.transaction.as_deref_mut().ok_or_else(|| Failure::invalid("there is no event, and so no connection, here"))
+        present(&mut self.transaction)
     }
 
     /// What the host ends the event for, called at each tick: yield, or give up beyond the budget.
@@ -98,6 +98,11 @@ impl Guest {
         guest.cause = Some(Cause::Deadline);
         Ok(UpdateDeadline::Interrupt)
     }
+}
+
+/// The same by itself, for who needs other parts of the guest beside it.
+pub(super) fn present(transaction: &mut Option<Box<Transaction>>) -> Result<&mut Transaction, Failure> {
+    transaction.as_deref_mut().ok_or_else(|| Failure::invalid("there is no event, and so no connection, here"))
 }
 
 fn wasi(output: &Arc<Output>, clock: &Clock, grants: &Grants) -> WasiCtx {

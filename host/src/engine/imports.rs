@@ -12,7 +12,7 @@ use wasmtime_wasi_config::WasiConfig;
 use super::bindings::All;
 use super::bindings::switchboard::ws::{connections, control, flow, log, rooms, store, timers, types};
 use super::contract::request;
-use super::guest::Guest;
+use super::guest::{Guest, present};
 use crate::config::Grant;
 use crate::event::{Failure, Replay};
 use crate::id::ConnectionId;
@@ -43,8 +43,8 @@ type Answer<T> = Result<T, types::Failure>;
 impl Guest {
     /// Asks the present transaction, and counts what went over a bound.
     fn ask<T>(&mut self, ask: impl FnOnce(&mut Transaction, &Limits) -> Result<T, Failure>) -> Answer<T> {
-        let identity = self.identity.clone();
-        let asked = self.event().and_then(|transaction| ask(transaction, &identity.tenant.limits()));
+        let asked = present(&mut self.transaction);
+        let asked = asked.and_then(|transaction| ask(transaction, &self.identity.tenant.limits()));
         asked.map_err(|failure| {
             let metrics = &self.abilities.metrics;
             match failure.kind {

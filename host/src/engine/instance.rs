@@ -14,7 +14,7 @@ use wasmtime::{Store, Trap};
 
 use super::exports::Calls;
 use super::fault::{Cause, Fault};
-use super::generation::{Generation, Identity};
+use super::generation::Generation;
 use super::guest::Guest;
 use super::{Abilities, CONTRACT, Engine, migration};
 use crate::clock::Clock;
@@ -22,7 +22,7 @@ use crate::config::ReusePolicy;
 use crate::event::{Event, Reply};
 use crate::id::ConnectionId;
 use crate::limits::Limits;
-use crate::tenants::Live;
+use crate::tenants::{Live, Tenant};
 use crate::transaction::Transaction;
 
 /// What all host calls of one event may carry beyond one message of the limit.
@@ -35,6 +35,7 @@ pub type Step<T> = (Box<Transaction>, Result<T, Box<Fault>>);
 pub struct Instance {
     store: Store<Guest>,
     calls: Calls,
+    abilities: Arc<Abilities>,
     generation: Arc<Generation>,
     /// Set while a call runs, and for good once one was given up or faulted.
     poisoned: bool,
@@ -50,11 +51,13 @@ impl Instance {
         let abilities = &engine.abilities;
         let guest = Guest::new(abilities.clone(), generation.identity.clone(), generation.grants.clone());
         let mut store = prepare(Store::new(&engine.engine, guest));
-        let outcome = Bound::of(store.data()).hold(pin!(Self::instantiate(&mut store, generation))).await;
+        let bound = (&abilities.clock, &*generation.identity.tenant);
+        let outcome = within(bound, pin!(Self::instantiate(&mut store, generation))).await;
         match outcome.unwrap_or_else(|| Err(wasmtime::format_err!("it took too long to start"))) {
             Ok(calls) => Ok(Box::new(Self {
                 store,
                 calls,
+                abilities: abilities.clone(),
                 generation: generation.clone(),
                 poisoned: false,
                 owner: ConnectionId::NONE,
@@ -95,26 +98,21 @@ impl Instance {
         &self.generation
     }
 
-    /// Whether it must not be called again.
-    pub fn is_poisoned(&self) -> bool {
-        self.poisoned
-    }
-
     /// Tells the guest an event. The transaction comes back whatever happened.
     pub async fn call(&mut self, mut transaction: Box<Transaction>, event: Event<'_>) -> Step<Reply> {
         let name = event.name();
-        let bound = Bound::of(self.store.data());
         self.owner = transaction.subject.connection;
         let outdated = transaction.read_as(self.generation.state_version);
         self.begin(Some(transaction));
         let outcome = {
+            let bound = (&self.abilities.clock, &*self.generation.identity.tenant);
             let told = async {
                 if outdated {
                     Box::pin(migration::carry_over(&self.calls, &mut self.store, &self.generation)).await?;
                 }
                 self.calls.tell(&mut self.store, event).await
             };
-            bound.hold(pin!(told)).await
+            within(bound, pin!(told)).await
         };
         let outcome = outcome.unwrap_or_else(|| Err(out_of_time(&mut self.store)));
         let reply = match outcome {
@@ -127,9 +125,9 @@ impl Instance {
 
     /// Asks which version of the state it writes, within the budget of an event.
     pub async fn state_version(&mut self) -> Result<u32, Box<Fault>> {
-        let bound = Bound::of(self.store.data());
         self.begin(None);
-        let outcome = bound.hold(pin!(self.calls.state_version(&mut self.store))).await;
+        let bound = (&self.abilities.clock, &*self.generation.identity.tenant);
+        let outcome = within(bound, pin!(self.calls.state_version(&mut self.store))).await;
         let outcome = outcome.unwrap_or_else(|| Err(out_of_time(&mut self.store)));
         self.poisoned = outcome.is_err();
         outcome.map_err(|error| fault(&mut self.store, "state-version", &error))
@@ -169,25 +167,13 @@ fn fuel(limits: &Limits) -> usize {
     limits.message_bytes + limits.effects_bytes + HOSTCALL_SLACK
 }
 
-/// The wall time that a call has.
-struct Bound {
-    abilities: Arc<Abilities>,
-    identity: Arc<Identity>,
-}
-
-impl Bound {
-    fn of(guest: &Guest) -> Self {
-        Self { abilities: guest.abilities.clone(), identity: guest.identity.clone() }
-    }
-
-    /// Runs a call within the wall time of an event. The timer is only made for a call that waits. Pinned by the caller, since
-    /// a future that is handed on by value is stored twice.
-    async fn hold<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-        let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
-        match first {
-            Poll::Ready(outcome) => Some(outcome),
-            Poll::Pending => timed(&self.abilities.clock, self.identity.tenant.limits().event_wall(), call).await,
-        }
+/// Runs a call within the wall time of an event. The timer is only made for a call that waits. Pinned by the caller, since a
+/// future that is handed on by value is stored twice.
+async fn within<T>((clock, tenant): (&Clock, &Tenant), mut call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+    match first {
+        Poll::Ready(outcome) => Some(outcome),
+        Poll::Pending => timed(clock, tenant.limits().event_wall(), call).await,
     }
 }
 

@@ -34,17 +34,24 @@ pub struct Pool {
     #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Instance>>>,
     /// All of its worker, itself included.
-    shelf: Rc<Shelf>,
+    known: Rc<Known>,
 }
 
 /// The pools of one worker, of which those live that a chain has.
-type Shelf = RefCell<Vec<Weak<Pool>>>;
+#[derive(Default)]
+struct Known(RefCell<Vec<Weak<Pool>>>);
+
+impl Known {
+    fn live(&self) -> Vec<Rc<Pool>> {
+        self.0.borrow().iter().filter_map(Weak::upgrade).collect()
+    }
+}
 
 /// One worker's pools. A pool lives as long as a chain has it, and a plugin has one however many chains do.
 pub struct Pools {
     engine: Arc<Engine>,
     activity: Rc<Activity>,
-    pools: Rc<Shelf>,
+    known: Rc<Known>,
 }
 
 /// The right to call an instance until dropped.
@@ -56,9 +63,9 @@ pub struct Lease<'a> {
 
 impl Pool {
     /// An empty pool.
-    fn new(plugin: Arc<Plugin>, (engine, activity): (Arc<Engine>, Rc<Activity>), shelf: Rc<Shelf>) -> Self {
+    fn new(plugin: Arc<Plugin>, (engine, activity): (Arc<Engine>, Rc<Activity>), known: Rc<Known>) -> Self {
         let bound = engine.abilities().limits().instances;
-        Self { plugin, engine, activity, turns: Semaphore::new(bound), bound, idle: RefCell::default(), shelf }
+        Self { plugin, engine, activity, turns: Semaphore::new(bound), bound, idle: RefCell::default(), known }
     }
 
     /// The plugin whose instances these are.
@@ -117,14 +124,16 @@ impl Pool {
             idle.retain(|instance| self.keep(instance, serving));
         }
         let fits = |instance: &Instance| Arc::ptr_eq(instance.generation(), wanted) && instance.may_serve(connection);
-        let found = idle.iter().rposition(|instance| fits(instance));
+        if let Some(index) = idle.iter().rposition(|instance| fits(instance)) {
+            return Ok(idle.remove(index));
+        }
         let leased = self.bound - self.turns.available_permits();
-        if found.is_none() && idle.len() + leased > self.bound {
+        if idle.len() + leased > self.bound {
             // All there are wait for other connections, or are of another generation: the one that waited longest goes.
             idle.remove(0);
             self.engine.abilities().metrics.instances.dec();
         }
-        found.map(|index| idle.remove(index)).ok_or_else(|| wanted.clone())
+        Err(wanted.clone())
     }
 
     async fn create(&self, generation: &Arc<Generation>) -> Result<Box<Instance>, Box<Fault>> {
@@ -155,9 +164,8 @@ impl Pool {
 
     /// Drops all idle instances of this worker, of one tenant or of all; whether there were any.
     fn make_room(&self, tenant: Option<TenantId>) -> bool {
-        let pools: Vec<_> = self.shelf.borrow().iter().filter_map(Weak::upgrade).collect();
-        let meant = |pool: &&Rc<Self>| tenant.is_none_or(|id| pool.plugin.current().identity.tenant.id() == id);
-        let pools = pools.iter().filter(meant).filter(|pool| !pool.idle.borrow().is_empty());
+        let meant = |pool: &Rc<Self>| tenant.is_none_or(|id| pool.plugin.current().identity.tenant.id() == id);
+        let pools = self.known.live().into_iter().filter(meant).filter(|pool| !pool.idle.borrow().is_empty());
         pools.map(|pool| pool.clear()).count() > 0
     }
 
@@ -190,28 +198,24 @@ impl Drop for Pool {
 impl Pools {
     /// None yet.
     pub fn new(engine: Arc<Engine>, activity: Rc<Activity>) -> Self {
-        Self { engine, activity, pools: Rc::default() }
+        Self { engine, activity, known: Rc::default() }
     }
 
     /// The plugin's pool.
     pub fn of(&self, plugin: &Arc<Plugin>) -> Rc<Pool> {
-        if let Some(pool) = self.live().find(|pool| Arc::ptr_eq(&pool.plugin, plugin)) {
+        if let Some(pool) = self.known.live().into_iter().find(|pool| Arc::ptr_eq(&pool.plugin, plugin)) {
             return pool;
         }
         let of = (self.engine.clone(), self.activity.clone());
-        let pool = Rc::new(Pool::new(plugin.clone(), of, self.pools.clone()));
-        self.pools.borrow_mut().push(Rc::downgrade(&pool));
+        let pool = Rc::new(Pool::new(plugin.clone(), of, self.known.clone()));
+        self.known.0.borrow_mut().push(Rc::downgrade(&pool));
         pool
     }
 
     /// Sweeps all pools, and forgets those that no chain has any more.
     pub fn sweep(&self) {
-        self.live().for_each(|pool| pool.sweep());
-        self.pools.borrow_mut().retain(|pool| pool.strong_count() > 0);
-    }
-
-    fn live(&self) -> impl Iterator<Item = Rc<Pool>> {
-        self.pools.borrow().iter().filter_map(Weak::upgrade).collect::<Vec<_>>().into_iter()
+        self.known.live().iter().for_each(|pool| pool.sweep());
+        self.known.0.borrow_mut().retain(|pool| pool.strong_count() > 0);
     }
 }
 

@@ -240,6 +240,14 @@ impl Registry {
         compile::load(&self.engine, Some(&self.cache), (source, candidate), number)
     }
 
+    /// A plugin that begins with this generation, which somebody had take over.
+    fn begin(&self, source: &Source, first: Generation, (by, took): (&'static str, Duration)) -> Arc<Plugin> {
+        let record = record(&first, &self.engine, by, took);
+        let plugin = Arc::new(Plugin::new(source.name.clone(), first, self.scribe.clone()));
+        plugin.record(record);
+        plugin
+    }
+
     /// Keeps the cache within its bound, whatever was compiled.
     fn trim(&self) {
         let mut needed = self.archive.hashes();

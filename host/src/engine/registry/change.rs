@@ -7,7 +7,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Entries, Entry, FIRST, LoadErrors, Order, Parted, Plugins, Registry, check_rejected, record};
+use super::{Entries, Entry, FIRST, LoadErrors, Order, Parted, Plugins, Registry, check_rejected};
 use crate::engine::compile::{self, Candidate, LoadError, Source};
 use crate::engine::generation::Generation;
 use crate::engine::plugin::Plugin;
@@ -97,11 +97,7 @@ impl Change<'_> {
             }
             None => {
                 let (generation, took) = self.load(&source, None)?;
-                let Registry { engine, scribe, .. } = self.registry;
-                let record = record(&generation, engine, BY, took);
-                let plugin = Arc::new(Plugin::new(source.name.clone(), generation, scribe.clone()));
-                plugin.record(record);
-                plugin
+                self.registry.begin(&source, generation, (BY, took))
             }
         };
         self.entries.insert(source.name.clone(), Entry { plugin, source });
@@ -123,6 +119,5 @@ impl Change<'_> {
 
 /// Whether a plugin needs no new generation.
 fn is_same(one: &Source, other: &Source) -> bool {
-    let given = |source: &Source| (source.path.clone(), source.config.clone(), source.files.clone());
-    (given(one), &one.keys, one.grants, one.reuse) == (given(other), &other.keys, other.grants, other.reuse)
+    (&one.path, &one.keys, one.given()) == (&other.path, &other.keys, other.given())
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Entry, FIRST, Order, Plugin, Registry, check_rejected, record};
+use super::{Entry, FIRST, Order, Plugin, Registry, check_rejected};
 use crate::engine::compile::{self, Candidate, LoadError, Source};
 use crate::engine::generation::Generation;
 
@@ -23,21 +23,14 @@ impl Registry {
         if let Some(candidate) = candidate {
             self.archive.keep(&source.name, &candidate, behind.as_ref().map(|behind| behind.hash.as_str()));
         }
-        let Some(behind) = behind else { return Ok(self.plugin(source, newest)) };
-        let plugin = self.plugin(source, behind);
+        let Some(behind) = behind else { return Ok(self.begin(source, newest, (BY, Duration::ZERO))) };
+        let plugin = self.begin(source, behind, (BY, Duration::ZERO));
         let next = newest.numbered(plugin.next_number());
         let (plugin_name, generation) = (&source.name, next.identity.generation);
         tracing::info!(plugin = %plugin_name, generation, "rolled out, with the one before at hand: it is not promoted yet");
         let entry = Entry { plugin: plugin.clone(), source: source.clone() };
         self.roll_out(&entry, next, Order::by(BY), Duration::ZERO);
         Ok(plugin)
-    }
-
-    fn plugin(&self, source: &Source, first: Generation) -> Arc<Plugin> {
-        let record = record(&first, &self.engine, BY, Duration::ZERO);
-        let plugin = Arc::new(Plugin::new(source.name.clone(), first, self.scribe.clone()));
-        plugin.record(record);
-        plugin
     }
 
     /// What the file holds, which is given too, or, where that cannot be used, the last good one.
