@@ -17,6 +17,7 @@ mod handshake;
 mod heartbeat;
 mod history;
 mod hostile;
+mod hostile_bytes;
 mod hostile_calls;
 mod hostile_components;
 mod hostile_floods;
