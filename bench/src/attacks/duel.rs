@@ -3,14 +3,16 @@
 //! Each round times the same connections twice: while nobody attacks, and while the attack goes on without a pause.
 //! Invariant: both halves are of the same server and the same connections, and every answer is compared.
 
+use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::corpus::{Attack, Means, TENANT};
 use super::findings::{Half, Round};
 use super::hostile::{Hostile, Plan, Step, Tally};
+use super::intruder::Intruder;
 use super::site::{self, MODEST, Site};
 use super::swaps::Swapping;
 use crate::cores::Cores;
@@ -26,6 +28,9 @@ pub const TO_BEGIN: Duration = Duration::from_millis(500);
 /// From the end of an attack to the next round, so that what it left is dealt with.
 pub const TO_END: Duration = Duration::from_millis(500);
 
+/// How long a tenant that comes while the server runs is waited for.
+const TO_COMPILE: Duration = Duration::from_secs(60);
+
 /// How often, and for how long each half is timed.
 #[derive(Clone, Copy)]
 pub struct Times {
@@ -37,8 +42,12 @@ pub struct Times {
 enum Attacking {
     Clients(Hostile),
     Files(Swapping),
-    /// The tenant is there only while it attacks, as its services do so by themselves.
-    Tenant(Hostile),
+}
+
+struct Duel<'a> {
+    site: &'a Site,
+    attack: &'a Attack,
+    address: SocketAddr,
 }
 
 pub fn measure(server: &Path, attack: &Attack, times: Times) -> Result<Vec<Round>> {
@@ -46,6 +55,7 @@ pub fn measure(server: &Path, attack: &Attack, times: Times) -> Result<Vec<Round
     site.add_component(attack)?;
     site.add_modest(MODEST)?;
     if !matches!(attack.means, Means::Services) {
+        // Services attack by themselves, so theirs comes later.
         site.add_tenant(TENANT, &site::tenant(attack))?;
     }
     let mut peer = site.program(server)?.start(&Cores::divide()?)?;
@@ -53,55 +63,65 @@ pub fn measure(server: &Path, attack: &Attack, times: Times) -> Result<Vec<Round
     let targets = vec![format!("/{MODEST}/ws"); CONNECTIONS];
     let mut load = Load::start_uneven(peer.address(), &targets, (SIZE, PAUSE))?;
     load.warm_up(WARM_UP)?;
-    let rounds = (1..=times.rounds).map(|number| {
+    let mut rounds = Vec::new();
+    for number in 1..=times.rounds {
         eprintln!("{}: round {number}", attack.name);
-        let begin = || Attacking::begin(&site, attack, peer.address());
-        let end = |attacking| end(attacking, &site);
-        round(&mut load, times.measured, (begin, end))
-    });
-    let rounds = rounds.collect::<Result<Vec<_>>>()?;
+        rounds.push(round(&mut load, times.measured, &Duel { site: &site, attack, address: peer.address() })?);
+    }
     load.finish().context("waiting for the last answers")?;
     Ok(rounds)
 }
 
 /// Times both halves of a round around the beginning and the end of an attack.
-fn round(
-    load: &mut Load,
-    measured: Duration,
-    (begin, end): (impl FnOnce() -> Result<Attacking>, impl FnOnce(Attacking) -> Result<()>),
-) -> Result<Round> {
+fn round(load: &mut Load, measured: Duration, duel: &Duel) -> Result<Round> {
     let calm = load.sample(measured)?;
-    let attacking = begin()?;
+    let attacking = duel.begin(load)?;
     load.warm_up(TO_BEGIN)?;
     let before = attacking.tally();
     let attacked = load.sample(measured).context("while it was attacked")?;
     let after = attacking.tally();
-    end(attacking)?;
+    drop(attacking);
+    duel.end()?;
     load.warm_up(TO_END).context("after it was attacked")?;
     Ok(Round { calm: Half::of(calm), attacked: Half::of(attacked), done: after.since(before).per(measured) })
 }
 
-fn end(attacking: Attacking, site: &Site) -> Result<()> {
-    let is_tenant = matches!(attacking, Attacking::Tenant(_));
-    drop(attacking);
-    if is_tenant { site.remove_tenant(TENANT) } else { Ok(()) }
+impl Duel<'_> {
+    fn begin(&self, load: &mut Load) -> Result<Attacking> {
+        if let Means::Swaps(swap) = self.attack.means {
+            return Ok(Attacking::Files(Swapping::start(self.site, swap)?));
+        }
+        if self.comes_and_goes() {
+            self.site.add_tenant(TENANT, &site::tenant(self.attack))?;
+            self.await_tenant(load)?;
+        }
+        Ok(Attacking::Clients(Hostile::start(self.address, plans(self.attack))?))
+    }
+
+    fn end(&self) -> Result<()> {
+        if self.comes_and_goes() { self.site.remove_tenant(TENANT) } else { Ok(()) }
+    }
+
+    /// Whether the tenant is there only while it attacks, as its services do so by themselves.
+    fn comes_and_goes(&self) -> bool {
+        matches!(self.attack.means, Means::Services)
+    }
+
+    /// Its components are compiled first, at the first time.
+    fn await_tenant(&self, load: &mut Load) -> Result<()> {
+        let start = Instant::now();
+        while Intruder::is_refused(self.address, &format!("/{TENANT}/ws")) {
+            ensure!(start.elapsed() < TO_COMPILE, "the tenant that attacks was not there within {TO_COMPILE:?}");
+            load.warm_up(TO_BEGIN)?;
+        }
+        Ok(())
+    }
 }
 
 impl Attacking {
-    fn begin(site: &Site, attack: &Attack, address: std::net::SocketAddr) -> Result<Self> {
-        match attack.means {
-            Means::Swaps(swap) => Ok(Self::Files(Swapping::start(site, swap)?)),
-            Means::Services => {
-                site.add_tenant(TENANT, &site::tenant(attack))?;
-                Ok(Self::Tenant(Hostile::start(address, plans(attack))?))
-            }
-            _ => Ok(Self::Clients(Hostile::start(address, plans(attack))?)),
-        }
-    }
-
     fn tally(&self) -> Tally {
         match self {
-            Self::Clients(hostile) | Self::Tenant(hostile) => hostile.tally(),
+            Self::Clients(hostile) => hostile.tally(),
             Self::Files(swapping) => Tally { events: swapping.done(), turned_away: 0 },
         }
     }

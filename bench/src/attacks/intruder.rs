@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::connection::handshake;
+use crate::connection::{handshake, upgrade};
 use crate::frames;
 
 const TO_CONNECT: Duration = Duration::from_secs(1);
@@ -57,6 +57,15 @@ impl Intruder {
         socket.write_all(handshake(address, target).as_bytes())?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket, stage: Stage::Head(Vec::new()) })
+    }
+
+    /// Whether nobody is let in there now; that blocks.
+    pub fn is_refused(address: SocketAddr, target: &str) -> bool {
+        let opened = TcpStream::connect_timeout(&address, TO_CONNECT).map_err(Into::into).and_then(|socket| {
+            socket.set_read_timeout(Some(TO_CONNECT))?;
+            upgrade(&socket, address, target)
+        });
+        opened.is_err()
     }
 
     /// False where the connection is at its end, or does not take it.
