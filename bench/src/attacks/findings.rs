@@ -23,6 +23,26 @@ const LABEL: usize = 20;
 const COLUMN: usize = 8;
 const RANGE: usize = 24;
 
+/// A column of the table, of which the median of the rounds is shown.
+struct Column {
+    name: &'static str,
+    decimals: usize,
+    value: fn(&Round) -> f64,
+}
+
+const COLUMNS: [Column; 10] = [
+    Column { name: "p50", decimals: 2, value: |round| round.calm.p50 },
+    Column { name: "p99", decimals: 2, value: |round| round.calm.p99 },
+    Column { name: "max", decimals: 2, value: |round| round.calm.max },
+    Column { name: "p50", decimals: 2, value: |round| round.attacked.p50 },
+    Column { name: "p99", decimals: 2, value: |round| round.attacked.p99 },
+    Column { name: "max", decimals: 2, value: |round| round.attacked.max },
+    Column { name: "attacks", decimals: 0, value: |round| round.done.events },
+    Column { name: "refused", decimals: 0, value: |round| round.done.turned_away },
+    Column { name: "late", decimals: 2, value: |round| round.attacked.late },
+    Column { name: "busy", decimals: 2, value: |round| round.attacked.generator },
+];
+
 pub struct Findings {
     pub version: String,
     pub cores: usize,
@@ -135,24 +155,11 @@ impl Attacked {
             Ok(rounds) => rounds,
             Err(error) => return format!("{:LABEL$}  {error:#}\n", self.name),
         };
-        let median =
-            |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value)).map_or(0.0, |spread| spread.median);
         let mut row = format!("{:LABEL$}", self.name);
-        let figures: [(fn(&Round) -> f64, usize); 10] = [
-            (|round| round.calm.p50, 2),
-            (|round| round.calm.p99, 2),
-            (|round| round.calm.max, 2),
-            (|round| round.attacked.p50, 2),
-            (|round| round.attacked.p99, 2),
-            (|round| round.attacked.max, 2),
-            (|round| round.done.events, 0),
-            (|round| round.done.turned_away, 0),
-            (|round| round.attacked.late, 2),
-            (|round| round.attacked.generator, 2),
-        ];
-        for (value, decimals) in figures {
+        for Column { decimals, value, .. } in &COLUMNS {
+            let median = Spread::of(rounds.iter().map(value)).map_or(0.0, |spread| spread.median);
             // Writing to a string does not fail.
-            let _ = write!(row, "{:>COLUMN$.decimals$}", median(value));
+            let _ = write!(row, "{median:>COLUMN$.decimals$}");
         }
         let added = self.added().map(|spread| shown(&spread, 1)).unwrap_or_default();
         let _ = write!(row, "  {added:>RANGE$}");
@@ -218,8 +225,7 @@ impl Findings {
 fn heading(scene: &str) -> String {
     let group = |name: &str, columns: usize| format!("{name:>width$}", width = columns * COLUMN);
     let groups = [group("undisturbed", 3), group("attacked", 3), group("a second", 2), group("generator", 2)];
-    let names = ["p50", "p99", "max", "p50", "p99", "max", "attacks", "refused", "late", "busy"];
-    let names: String = names.iter().map(|name| format!("{name:>COLUMN$}")).collect();
+    let names: String = COLUMNS.iter().map(|column| format!("{:>COLUMN$}", column.name)).collect();
     format!("\n{scene}\n{:LABEL$}{}\n{:LABEL$}{names}  {:>RANGE$}  target\n", "", groups.concat(), "", "added at p99")
 }
 
