@@ -45,15 +45,16 @@ pub fn measure(server: &Path, times: Times) -> Result<Vec<Round>> {
     for number in 1..=times.rounds {
         eprintln!("{TENANTS} tenants: round {number}");
         let measured = times.measured * LONGER;
-        let calm = load.sample(measured)?;
+        let server = (peer.pid(), WORKERS);
+        let calm = Half::measure(&mut load, measured, server)?;
         let hostile = Hostile::start(peer.address(), plans())?;
         load.warm_up(TO_BEGIN)?;
         let before = hostile.tally();
-        let attacked = load.sample(measured).context("while it was attacked")?;
+        let attacked = Half::measure(&mut load, measured, server).context("while it was attacked")?;
         let done = hostile.tally().since(before).per(measured);
         drop(hostile);
         load.warm_up(TO_END).context("after it was attacked")?;
-        rounds.push(Round { calm: Half::of(calm), attacked: Half::of(attacked), done });
+        rounds.push(Round { calm, attacked, done });
     }
     load.finish().context("waiting for the last answers")?;
     Ok(rounds)

@@ -48,6 +48,8 @@ struct Duel<'a> {
     site: &'a Site,
     attack: &'a Attack,
     address: SocketAddr,
+    /// The server's.
+    pid: u32,
 }
 
 pub fn measure(server: &Path, attack: &Attack, times: Times) -> Result<Vec<Round>> {
@@ -63,10 +65,11 @@ pub fn measure(server: &Path, attack: &Attack, times: Times) -> Result<Vec<Round
     let targets = vec![format!("/{MODEST}/ws"); CONNECTIONS];
     let mut load = Load::start_uneven(peer.address(), &targets, (SIZE, PAUSE))?;
     load.warm_up(WARM_UP)?;
+    let duel = Duel { site: &site, attack, address: peer.address(), pid: peer.pid() };
     let mut rounds = Vec::new();
     for number in 1..=times.rounds {
         eprintln!("{}: round {number}", attack.name);
-        rounds.push(round(&mut load, times.measured, &Duel { site: &site, attack, address: peer.address() })?);
+        rounds.push(round(&mut load, times.measured, &duel)?);
     }
     load.finish().context("waiting for the last answers")?;
     Ok(rounds)
@@ -74,16 +77,16 @@ pub fn measure(server: &Path, attack: &Attack, times: Times) -> Result<Vec<Round
 
 /// Times both halves of a round around the beginning and the end of an attack.
 fn round(load: &mut Load, measured: Duration, duel: &Duel) -> Result<Round> {
-    let calm = load.sample(measured)?;
+    let calm = Half::measure(load, measured, (duel.pid, 1))?;
     let attacking = duel.begin(load)?;
     load.warm_up(TO_BEGIN)?;
     let before = attacking.tally();
-    let attacked = load.sample(measured).context("while it was attacked")?;
+    let attacked = Half::measure(load, measured, (duel.pid, 1)).context("while it was attacked")?;
     let after = attacking.tally();
     drop(attacking);
     duel.end()?;
     load.warm_up(TO_END).context("after it was attacked")?;
-    Ok(Round { calm: Half::of(calm), attacked: Half::of(attacked), done: after.since(before).per(measured) })
+    Ok(Round { calm, attacked, done: after.since(before).per(measured) })
 }
 
 impl Duel<'_> {

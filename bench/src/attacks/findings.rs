@@ -15,13 +15,16 @@ use serde_json::{Value, json};
 use super::corpus::Weight;
 use super::crowd;
 use super::hostile::Tally;
-use crate::load::Sampled;
+use crate::load::{Load, Sampled};
+use crate::proc;
 use crate::report::shown;
 use crate::stats::{Spread, percentile};
 
 const LABEL: usize = 20;
 const COLUMN: usize = 8;
 const RANGE: usize = 24;
+/// What the names of a server's worker threads begin with.
+const WORKERS: &str = "worker-";
 
 /// A column of the table, of which the median of the rounds is shown.
 struct Column {
@@ -30,13 +33,15 @@ struct Column {
     value: fn(&Round) -> f64,
 }
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 12] = [
     Column { name: "p50", decimals: 2, value: |round| round.calm.p50 },
     Column { name: "p99", decimals: 2, value: |round| round.calm.p99 },
     Column { name: "max", decimals: 2, value: |round| round.calm.max },
+    Column { name: "taken %", decimals: 0, value: |round| round.calm.waited },
     Column { name: "p50", decimals: 2, value: |round| round.attacked.p50 },
     Column { name: "p99", decimals: 2, value: |round| round.attacked.p99 },
     Column { name: "max", decimals: 2, value: |round| round.attacked.max },
+    Column { name: "taken %", decimals: 0, value: |round| round.attacked.waited },
     Column { name: "attacks", decimals: 0, value: |round| round.done.events },
     Column { name: "refused", decimals: 0, value: |round| round.done.turned_away },
     Column { name: "late", decimals: 2, value: |round| round.attacked.late },
@@ -76,6 +81,8 @@ pub struct Half {
     pub late: f64,
     /// The longest that the generator was busy at a stretch.
     pub generator: f64,
+    /// How much of the time a worker was ready and something else had its core, in percent.
+    pub waited: f64,
 }
 
 /// A second.
@@ -103,19 +110,28 @@ impl Tally {
 }
 
 impl Half {
-    pub fn of(Sampled { mut round_trips, mut late, turn }: Sampled) -> Self {
+    /// What was timed meanwhile, on a server with this many workers.
+    pub fn measure(load: &mut Load, time: Duration, (pid, workers): (u32, usize)) -> Result<Self> {
+        let before = proc::waited_seconds(pid, WORKERS)?;
+        let sampled = load.sample(time)?;
+        let waited = proc::waited_seconds(pid, WORKERS)? - before;
+        let percent = 100.0 * waited / (time.as_secs_f64() * workers as f64);
+        Ok(Self { waited: percent, ..Self::of(sampled) })
+    }
+
+    fn of(Sampled { mut round_trips, mut late, turn }: Sampled) -> Self {
         let milliseconds = |nanoseconds: u32| f64::from(nanoseconds) / 1e6;
         let mut at = |percent| milliseconds(percentile(&mut round_trips, percent));
         let (p50, p99, max) = (at(50), at(99), at(100));
         let late = milliseconds(percentile(&mut late, 99));
-        Self { messages: round_trips.len(), p50, p99, max, late, generator: milliseconds(turn) }
+        Self { messages: round_trips.len(), p50, p99, max, late, generator: milliseconds(turn), waited: 0.0 }
     }
 
     fn to_json(&self) -> Value {
-        let Self { messages, p50, p99, max, late, generator } = self;
+        let Self { messages, p50, p99, max, late, generator, waited } = self;
         json!({
             "messages": messages, "p50_ms": p50, "p99_ms": p99, "max_ms": max,
-            "late_p99_ms": late, "generator_ms": generator,
+            "late_p99_ms": late, "generator_ms": generator, "worker_waited_percent": waited,
         })
     }
 }
@@ -224,7 +240,7 @@ impl Findings {
 
 fn heading(scene: &str) -> String {
     let group = |name: &str, columns: usize| format!("{name:>width$}", width = columns * COLUMN);
-    let groups = [group("undisturbed", 3), group("attacked", 3), group("a second", 2), group("generator", 2)];
+    let groups = [group("undisturbed", 4), group("attacked", 4), group("a second", 2), group("generator", 2)];
     let names: String = COLUMNS.iter().map(|column| format!("{:>COLUMN$}", column.name)).collect();
     format!("\n{scene}\n{:LABEL$}{}\n{:LABEL$}{names}  {:>RANGE$}  target\n", "", groups.concat(), "", "added at p99")
 }
@@ -234,7 +250,7 @@ mod tests {
     use super::*;
 
     fn half(p99: f64) -> Half {
-        Half { messages: 100, p50: 0.1, p99, max: 2.0 * p99, late: 0.0, generator: 0.0 }
+        Half { messages: 100, p50: 0.1, p99, max: 2.0 * p99, late: 0.0, generator: 0.0, waited: 0.0 }
     }
 
     fn attacked(weight: Weight, added: &[f64]) -> Attacked {
