@@ -58,9 +58,9 @@ pub fn build(server: &Path, project: &Path) -> Result<()> {
     run(Command::new(server).arg("build").arg(project).current_dir(workspace_root()?))
 }
 
-/// Has cargo do something in this workspace.
-pub fn cargo(arguments: &[&str]) -> Result<()> {
-    run(Command::new("cargo").args(arguments).current_dir(workspace_root()?))
+/// Has cargo do something in this workspace, with these variables in its environment.
+pub fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    run(Command::new("cargo").args(arguments).envs(variables.iter().copied()).current_dir(workspace_root()?))
 }
 
 /// The folder for what is needed below `target/`, made if it is not there.

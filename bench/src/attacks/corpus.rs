@@ -54,6 +54,8 @@ pub enum Component {
     Text(&'static str),
     Recursion,
     Handles,
+    /// `hostile` with all its debug information, which the host reads for the backtrace of a trap.
+    Debugged,
 }
 
 /// A word of the configuration of `hostile`.
@@ -103,6 +105,7 @@ pub fn all() -> Vec<Attack> {
             .within(ROOMY),
         Attack::new("huge-answers", Means::Answers(&ANSWERS)).weighing(Weight::Bulk).within(ROOMY),
         words("traps", &["trap at once"]),
+        Attack::new("traps-with-debug", Means::Words(Component::Debugged, &["trap at once"])),
         words("panic-flood", &["flood panic"]),
         Attack::new("callback-panics", Means::Panics(&PANICS)),
         words("exit", &["flood exit"]),

@@ -21,6 +21,7 @@ pub const MODEST: &str = "modest";
 const BUILT: &str = "target/guests/wasm32-wasip2/guest";
 /// Of the guests of the tests; a server of an attack finds all of them.
 const GUESTS: [&str; 3] = ["hostile", "metronome", "puppet"];
+const DEBUGGED: &str = "target/guests-debug/wasm32-wasip2/guest/examples/hostile.wasm";
 
 #[derive(Clone)]
 pub struct Site {
@@ -29,11 +30,14 @@ pub struct Site {
 
 /// Builds all components. Called once, since cargo looks at all that they are made of.
 pub fn build_guests() -> Result<()> {
-    let mut arguments = vec!["build", "--quiet", "--lib", "--target", "wasm32-wasip2", "--profile", "guest"];
-    arguments.extend(["--target-dir", "target/guests"]);
-    arguments.extend(["--package", "switchboard-test-guests", "--package", "switchboard-bench-plugin"]);
+    let mut arguments = vec!["build", "--quiet", "--target", "wasm32-wasip2", "--profile", "guest"];
+    arguments.extend(["--package", "switchboard-test-guests", "--example", "hostile"]);
+    let debugged = ["--target-dir", "target/guests-debug"];
+    let variables = [("CARGO_PROFILE_GUEST_DEBUG", "full"), ("CARGO_PROFILE_GUEST_STRIP", "none")];
+    prepare::cargo(&[&arguments[..], &debugged].concat(), &variables)?;
     arguments.extend(GUESTS.iter().flat_map(|name| ["--example", name]));
-    prepare::cargo(&arguments)
+    arguments.extend(["--lib", "--package", "switchboard-bench-plugin", "--target-dir", "target/guests"]);
+    prepare::cargo(&arguments, &[])
 }
 
 impl Site {
@@ -95,6 +99,7 @@ impl Site {
             Means::Words(Component::Text(name), _) => hostile_bytes::attack(name),
             Means::Words(Component::Recursion, _) => hostile_bytes::endless_recursion(),
             Means::Words(Component::Handles, _) => hostile_bytes::handles(),
+            Means::Words(Component::Debugged, _) => fs::read(prepare::workspace_root()?.join(DEBUGGED))?,
             Means::Swaps(_) => hostile_bytes::attack("plain"),
             _ => return Ok(()),
         };
