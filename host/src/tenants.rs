@@ -4,6 +4,8 @@
 //! configuration has belongs to the unnamed one, whose limits are the server's.
 //! Invariant: one tenant is one object for as long as anything of it lives, so what it uses is counted in one place.
 
+pub mod rates;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::id::TenantId;
 use crate::limits::Limits;
+use rates::Rates;
 
 /// All tenants of a server.
 pub struct Tenants {
@@ -24,6 +27,8 @@ pub struct Tenant {
     id: TenantId,
     limits: ArcSwap<Limits>,
     suspended: AtomicBool,
+    /// How fast its messages may come and go.
+    pub rates: Rates,
     connections: Arc<AtomicUsize>,
     instances: AtomicUsize,
     /// Told when an instance ends.
@@ -93,12 +98,14 @@ impl Tenants {
 
 impl Tenant {
     fn new(terms: Terms) -> Arc<Self> {
-        let (limits, suspended) = (ArcSwap::from_pointee(terms.limits), AtomicBool::new(terms.suspended));
+        let (rates, suspended) = (Rates::new(&terms.limits), AtomicBool::new(terms.suspended));
+        let limits = ArcSwap::from_pointee(terms.limits);
         let (connections, instances, ended, short, rooms, kept) = Default::default();
-        Arc::new(Self { id: terms.id, limits, suspended, connections, instances, ended, short, rooms, kept })
+        Arc::new(Self { id: terms.id, limits, suspended, rates, connections, instances, ended, short, rooms, kept })
     }
 
     fn change(&self, terms: Terms) {
+        self.rates.change(&terms.limits);
         self.limits.store(Arc::new(terms.limits));
         self.suspended.store(terms.suspended, Ordering::Relaxed);
     }

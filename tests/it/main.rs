@@ -27,6 +27,7 @@ mod notices;
 mod protocol;
 mod proxies;
 mod queue;
+mod rates;
 mod reconfigure;
 mod reconfigure_plugins;
 mod reload;

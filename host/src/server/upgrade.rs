@@ -292,10 +292,10 @@ async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFram
 }
 
 /// The socket, once the response is written; none where the client went away before.
-async fn socket(worker: &Worker, upgraded: OnUpgrade, tenant: &Tenant) -> Option<Socket> {
+async fn socket(worker: &Rc<Worker>, upgraded: OnUpgrade, tenant: &Tenant) -> Option<Socket> {
     let upgraded = tokio::time::timeout(worker.limits().handshake(), upgraded).await.ok()?.ok()?;
     let parts = downcast(upgraded)?;
-    Some(Socket::new((parts.0, parts.1), &tenant.limits(), worker.abilities()).await)
+    Some(Socket::new((parts.0, parts.1), &tenant.limits(), worker.clone()).await)
 }
 
 fn downcast(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
