@@ -22,6 +22,7 @@ mod migration;
 pub mod output;
 pub mod plugin;
 pub mod pool;
+mod random;
 pub mod registry;
 pub mod rollout;
 pub mod scribe;
