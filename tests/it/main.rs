@@ -7,6 +7,8 @@ mod auth;
 mod bad_builds;
 mod broadcast;
 mod capacity;
+#[path = "../outside/choices.rs"]
+mod choices;
 mod connection;
 mod errors;
 mod faults;
