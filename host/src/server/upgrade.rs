@@ -32,10 +32,10 @@ use crate::hub::commit::{Commit, Joins, abandon};
 use crate::hub::mailbox::{Bounds, Mailbox};
 use crate::id::TenantId;
 use crate::message::{CloseFrame, close};
-use crate::routes::capacity::Slot;
 use crate::routes::{Captures, Route};
+use crate::slot::Slot;
 use crate::store::Lost;
-use crate::tenants::{Place, Tenant};
+use crate::tenants::Tenant;
 
 /// The largest body of a guest's response.
 const MAX_BODY: usize = 64 * 1024;
@@ -83,8 +83,8 @@ struct Opening {
 /// What a connection counts for, given back when its end is over.
 struct Held {
     _load: Load,
-    /// None for one that is let in only to be closed.
-    _slot: Option<(Slot, Place)>,
+    /// Of its route and of its tenant; none for one that is let in only to be closed.
+    _slots: Option<(Slot, Slot)>,
 }
 
 /// Answers a request for a WebSocket.
@@ -120,7 +120,7 @@ pub async fn open(
         worker.metrics().refused_tenant.inc();
         return Err(Refusal::Full(StatusCode::TOO_MANY_REQUESTS));
     };
-    let held = Held { _load: load, _slot: Some((slot, place)) };
+    let held = Held { _load: load, _slots: Some((slot, place)) };
     let chain = target.chain.clone();
     let handshake = Arc::new(pack(&head, &target, &upgrade));
     let mailbox = Mailbox::new(worker.ids.next(), chain.route().tenant.id(), bounds(chain.route()));
@@ -144,7 +144,7 @@ fn full(
     let response = switching(key, None).map_err(|_| Refusal::Fault)?;
     // Refusals by a status are counted where they are answered.
     worker.metrics().refused.inc();
-    let held = Held { _load: load, _slot: None };
+    let held = Held { _load: load, _slots: None };
     tokio::task::spawn_local(close_at_once(worker.clone(), upgraded, frame, held));
     Ok(response)
 }
@@ -275,7 +275,7 @@ impl Opening {
         let _ = Commit { local, own, kept: &mut kept, joins }.run(ended.effects).await;
         if close::may_send(frame.code) {
             // Its slot is free from here on: what is left is to tell the client.
-            let held = Held { _slot: None, ..self.held };
+            let held = Held { _slots: None, ..self.held };
             tokio::task::spawn_local(close_at_once(self.worker, self.upgraded, frame, held));
         }
         answers
