@@ -26,6 +26,7 @@ mod keepalive;
 mod limits;
 mod middleware;
 mod notices;
+mod panics;
 mod protocol;
 mod proxies;
 mod queue;

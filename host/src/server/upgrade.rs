@@ -176,6 +176,7 @@ impl Opening {
     async fn in_turns(self, handshake: Arc<Handshake>) -> Result<Response<Body>, Refusal> {
         let (worker, tenant) = (self.worker.clone(), self.mailbox.tenant());
         let opening = pin!(self.run(handshake));
+        let opening = pin!(worker.counted(opening));
         worker.shares.run(tenant, opening).await
     }
 
@@ -254,7 +255,10 @@ impl Opening {
                 None => connection.lost().await,
             }
         });
-        tokio::task::spawn_local(async move { turns.shares.run(tenant, serving.as_mut()).await });
+        tokio::task::spawn_local(async move {
+            let serving = pin!(turns.counted(serving.as_mut()));
+            turns.shares.run(tenant, serving).await;
+        });
     }
 
     /// Takes back what was asked for, tells the gates that passed, and closes a WebSocket that is opened only for that.
