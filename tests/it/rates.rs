@@ -222,6 +222,21 @@ async fn other_rates_apply_to_who_waits_already() {
 }
 
 #[tokio::test]
+async fn a_rate_of_the_server_is_that_of_each_tenant_by_itself() {
+    let limited = format!("[server.limits]\nmessages-in = 2\n{SERVER}");
+    let server = setup(&limited).tenant("acme", &tenant("")).clock(Clock::manual()).start();
+    for (path, waited) in [("/ws", 1), ("/acme/ws", 2)] {
+        let mut client = server.connect(path).await;
+        for text in ["one", "two", "three"] {
+            client.send(&format!("send {text}")).await;
+        }
+        expect_texts(&mut client, &["one", "two"]).await;
+        waits_in(&server, waited).await;
+    }
+    assert_eq!(server.metrics().messages_in.get(), 4);
+}
+
+#[tokio::test]
 async fn nobody_is_taken_for_silent_while_a_message_of_it_waits() {
     let server = server("bytes-in = 1, idle-ms = 60000");
     let mut ann = server.connect("/acme/ws").await;
