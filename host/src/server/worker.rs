@@ -117,7 +117,9 @@ fn run(shared: Arc<Shared>, index: WorkerIndex, (sockets, inbox): Incoming, load
     let local = LocalSet::new();
     let stopping = shared.stopping.subscribe();
     let worker = Rc::new(Worker::new(shared, index, inbox, load));
-    local.block_on(&runtime, worker.serve(sockets, stopping));
+    // A task like all others, since what is given to `block_on` itself is polled with each of them.
+    let serving = local.spawn_local(worker.serve(sockets, stopping));
+    local.block_on(&runtime, serving).expect("it does not panic, and nobody ends it");
 }
 
 impl Worker {
