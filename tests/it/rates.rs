@@ -150,14 +150,16 @@ async fn each_member_that_is_published_to_counts_and_what_kept_rooms_replay_too(
     let server = setup(SERVER).tenant("acme", &kept).clock(Clock::manual()).start();
     let mut ann = server.connect("/acme/ws").await;
     let mut bob = server.connect("/acme/ws").await;
-    ann.send("join kept").await;
-    bob.send("join kept").await;
-    server.until("both are in", |server| server.metrics().messages_in.get() == 2).await;
+    for client in [&mut ann, &mut bob] {
+        client.send("join kept\nsend in").await;
+        client.expect_text("in").await;
+    }
+    server.advance(ms(10_000));
     for number in 1..=3 {
         ann.send(&format!("publish kept {number}")).await;
     }
     server.until("the rest waits", |server| server.metrics().throttled_out.get() >= 1).await;
-    assert_eq!(server.metrics().messages_out.get(), 4);
+    server.until("four are written", |server| server.metrics().messages_out.get() == 2 + 4).await;
     server.advance(ms(1000));
     for client in [&mut ann, &mut bob] {
         expect_texts(client, &["1", "2", "3"]).await;
