@@ -69,6 +69,8 @@ async fn a_panic_in_a_handshake_ends_it_and_gives_its_places_back() {
     server.log().panic_at("a bug");
     assert_eq!(server.request("/acme/ws?do=log+a+bug").refused().await.status, 500);
     server.until("it is counted", |server| server.metrics().panics.get() == 1).await;
+    let bug = "the host panicked in a handshake, which is refused; this is a bug of the server";
+    server.logged(|record| record.message == bug && record.field("whose") == "host").await;
     let mut bob = member(&server).await;
     ann.send("publish lobby all is well").await;
     for client in [&mut ann, &mut bob] {

@@ -302,7 +302,7 @@ impl Registry {
     /// Whether an event of this connection that faulted can be run again, on a generation that is not among those that it
     /// has faulted on.
     pub fn fall_back(&self, fault: &Fault, connection: ConnectionId, avoided: &[u64]) -> bool {
-        let Some(Entry { plugin, .. }) = self.find(&fault.plugin).filter(|_| fault.cause != Cause::Host) else {
+        let Some(Entry { plugin, .. }) = self.find(&fault.plugin).filter(|_| fault.cause != Cause::Load) else {
             return false;
         };
         let why = "it faulted at once, or too often";
