@@ -102,6 +102,8 @@ pub struct Limits {
     pub breaker_pause_ms: u64,
     /// From the order to stop to the end of the last connection.
     pub drain_ms: u64,
+    /// The time at its beginning over which clients are told, at most half of it.
+    pub drain_spread_ms: u64,
     /// A plugin file.
     pub plugin_bytes: usize,
     /// CPU time of compiling a plugin, all threads together; rounded up to seconds.
@@ -158,6 +160,7 @@ impl Default for Limits {
             breaker_ms: 10_000,
             breaker_pause_ms: 1_000,
             drain_ms: 30_000,
+            drain_spread_ms: 1_000,
             plugin_bytes: 64 * MIB,
             compile_cpu_ms: 120_000,
             compile_memory_bytes: 4096 * MIB,
@@ -197,6 +200,7 @@ impl Limits {
                 | "instances"
                 | "cache-bytes"
                 | "drain-ms"
+                | "drain-spread-ms"
         )
     }
 
@@ -233,6 +237,11 @@ impl Limits {
     /// The time from the order to stop to the end.
     pub fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
+    }
+
+    /// The time over which clients are told that the server stops.
+    pub fn drain_spread(&self) -> Duration {
+        Duration::from_millis(self.drain_spread_ms.min(self.drain_ms / 2))
     }
 
     /// The time that compiling a plugin may take, waiting included.

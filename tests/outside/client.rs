@@ -4,13 +4,28 @@
 
 use std::net::{SocketAddr, TcpStream};
 
+use tungstenite::protocol::WebSocketConfig;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
 
 use crate::program::PATIENCE;
 
+/// Room for what a client reads, so that thousands fit into a test.
+const READ_BUFFER: usize = 4096;
+
 pub struct Client {
     socket: WebSocket<TcpStream>,
+}
+
+/// What a client got.
+#[derive(Debug, PartialEq)]
+pub enum Heard {
+    Text(String),
+    /// So many of them.
+    Bytes(usize),
+    Close(CloseCode),
+    /// The connection is lost, or something came that nobody expects.
+    Else(String),
 }
 
 impl Client {
@@ -18,7 +33,9 @@ impl Client {
         let stream = TcpStream::connect(address).expect("the server accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("any time can be set");
         let url = format!("ws://{address}{target}");
-        let (socket, _) = tungstenite::client(url, stream).unwrap_or_else(|error| panic!("no connection: {error}"));
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        let connected = tungstenite::client::client_with_config(url, stream, Some(config));
+        let (socket, _) = connected.unwrap_or_else(|error| panic!("no connection: {error}"));
         Self { socket }
     }
 
@@ -39,6 +56,31 @@ impl Client {
                 Ok(Message::Ping(_)) => {}
                 other => panic!("no answer to `{text}`, but {other:?}"),
             }
+        }
+    }
+
+    /// Says something, and does not wait for an answer.
+    pub fn tell(&mut self, text: &str) -> Result<(), String> {
+        self.socket.send(Message::text(text)).map_err(|error| error.to_string())
+    }
+
+    /// What comes next, pings apart. A close is answered.
+    pub fn hear(&mut self) -> Heard {
+        let heard = loop {
+            match self.socket.read() {
+                Ok(Message::Ping(_)) => {}
+                other => break other,
+            }
+        };
+        match heard {
+            Ok(Message::Text(text)) => Heard::Text(text.to_string()),
+            Ok(Message::Binary(bytes)) => Heard::Bytes(bytes.len()),
+            Ok(Message::Close(Some(frame))) => {
+                // Gone already is as good.
+                let _ = self.socket.flush();
+                Heard::Close(frame.code)
+            }
+            other => Heard::Else(format!("{other:?}")),
         }
     }
 

@@ -15,6 +15,7 @@ mod configuration;
 mod control;
 mod damage;
 mod dev;
+mod drain;
 mod files;
 mod guests;
 mod heavy;

@@ -7,12 +7,15 @@ use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::compile;
 use crate::app::App;
 use crate::app::settings::Settings;
 use crate::config::Config;
+
+/// Added to the number of a signal, the exit code of what it killed.
+const KILLED: i32 = 128;
 
 /// Serves with what the configuration says.
 pub fn run(config: &Config) -> Result<()> {
@@ -51,26 +54,37 @@ pub fn announce(app: &App) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Returns at the first SIGINT or SIGTERM. A second one ends the process at once, for a server that does not stop.
+/// Returns at the first SIGINT or SIGTERM. A second one ends the process at once, for a server that does not stop, with the
+/// exit code that shells give to what such a signal killed.
 pub fn wait_for_signal() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("no runtime for signals")?;
-    runtime.block_on(next_signal())?;
+    // Made once, so that no signal falls between the first and the second.
+    let mut signals = runtime.block_on(async { Signals::new() })?;
+    runtime.block_on(signals.next());
     tracing::info!("stopping; open connections are closed with 1012");
     std::thread::spawn(move || {
-        if runtime.block_on(next_signal()).is_ok() {
-            std::process::exit(130);
-        }
+        let number = runtime.block_on(signals.next());
+        std::process::exit(KILLED + number.as_raw_value());
     });
     Ok(())
 }
 
-async fn next_signal() -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// The signals that stop a server.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
-    Ok(())
+
+    async fn next(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+        }
+    }
 }

@@ -16,6 +16,8 @@ use crate::hub::inbox::Received;
 
 /// How long accepting pauses when the system has no descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(100);
+/// How many of those that wait in the kernel's queue are taken when the server stops.
+const MOST_WAITING: usize = 1024;
 
 /// The running server.
 pub struct Server {
@@ -70,7 +72,7 @@ fn run(shared: &Shared, listener: std::net::TcpListener, mut workers: Vec<Handle
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime can be made where a thread could");
     let (mut serving, mut stopping) = (shared.serving.subscribe(), shared.stopping.subscribe());
-    runtime.block_on(async {
+    let listener = runtime.block_on(async {
         let listener = TcpListener::from_std(listener).expect("the listener is set not to block");
         let accepting = async {
             // Until the services have started, the kernel's queue holds whoever comes.
@@ -82,14 +84,18 @@ fn run(shared: &Shared, listener: std::net::TcpListener, mut workers: Vec<Handle
             () = accepting => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
+        listener.into_std()
     });
+    if let Ok(listener) = listener {
+        take_waiting(&listener, &workers);
+    }
     workers.iter_mut().for_each(Handle::join);
 }
 
 async fn accept(listener: &TcpListener, workers: &[Handle]) {
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => hand_over(socket, workers),
+            Ok((socket, _)) => drop(socket.into_std().map(|socket| hand_over(socket, workers))),
             Err(error) if is_of_one_socket(&error) => {}
             Err(error) => {
                 tracing::warn!("no connection can be accepted for the moment: {error}");
@@ -99,16 +105,22 @@ async fn accept(listener: &TcpListener, workers: &[Handle]) {
     }
 }
 
+/// Takes those that the kernel holds when the server stops, so that they are told to come again; else they would be reset.
+fn take_waiting(listener: &std::net::TcpListener, workers: &[Handle]) {
+    for (socket, _) in std::iter::from_fn(|| listener.accept().ok()).take(MOST_WAITING) {
+        hand_over(socket, workers);
+    }
+}
+
 /// Such an error concerns a client that is gone already.
 fn is_of_one_socket(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-fn hand_over(socket: tokio::net::TcpStream, workers: &[Handle]) {
+fn hand_over(socket: std::net::TcpStream, workers: &[Handle]) {
     // Small messages go out at once; a socket that cannot do so is slower and no worse.
     let _ = socket.set_nodelay(true);
-    let Ok(socket) = socket.into_std() else { return };
     let least = workers.iter().min_by_key(|worker| worker.load());
     if !least.is_some_and(|worker| worker.hand_over(socket)) {
         tracing::warn!("a connection was dropped, because too many wait for their worker");

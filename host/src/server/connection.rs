@@ -65,12 +65,15 @@ impl Connection {
         for room in connection.implicit_rooms() {
             connection.worker.local.join(&connection.mailbox, &room, Replay::Nothing);
         }
-        connection.close_if_removed();
+        connection.close_if_unwanted();
         connection
     }
 
-    /// For a handshake that was let in under an earlier plan; later plans look at all open connections.
-    fn close_if_removed(&self) {
+    /// For a handshake that was let in under an earlier plan, or before the order to stop; both look at all that are open.
+    fn close_if_unwanted(&self) {
+        if *self.worker.shared().stopping.borrow() {
+            return self.mailbox.close(close::RESTART);
+        }
         if let Some(frame) = self.worker.plan().plan.closes(self.tenant(), &self.chain.route().names.route) {
             self.mailbox.close(frame);
         }
@@ -187,6 +190,9 @@ impl Connection {
     /// Carries out what is due: the guests' timers, then keepalive and limits. Timers wait while the client has much to read.
     async fn alarm(&mut self, socket: &mut Socket) -> Option<End> {
         self.set_alarm(None);
+        if self.worker.is_cutting() {
+            return Some(End::Gone(close::LOST));
+        }
         let now = self.worker.clock().now();
         // As many as are due now: one that is set again at once has to wait its turn.
         for _ in 0..self.kept.timers.count_due(now) {

@@ -4,9 +4,11 @@
 //! WebSocket leaves hyper behind, with its buffers.
 //! Invariant: a request head is bounded in size, count of headers and time before anything else happens.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::HOST;
 use http::{Request, Response};
@@ -27,6 +29,8 @@ use crate::path;
 
 /// The most bytes of a head; hyper accepts no smaller bound.
 const MAX_HEAD: usize = 8192;
+/// How long a client has for its request once the server stops, to be told so.
+const LATE: Duration = Duration::from_secs(1);
 /// The most headers.
 const MAX_HEADERS: usize = 100;
 
@@ -35,7 +39,11 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) 
     let Ok(mut stream) = TcpStream::from_std(socket) else { return };
     let begun = Instant::now();
     let Some(peer) = peer::of_socket(&worker, &mut stream).await else { return };
-    let service = service_fn(|request| answer(worker.clone(), request, peer, &load));
+    let asked = Cell::new(false);
+    let service = service_fn(|request| {
+        asked.set(true);
+        answer(worker.clone(), request, peer, &load)
+    });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(worker.limits().head().saturating_sub(begun.elapsed()))
@@ -48,7 +56,11 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) 
         served = connection.as_mut() => served,
         _ = stopping.wait_for(|stopping| *stopping) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                served = connection => served,
+                () = worker.cutting() => return,
+                () = tokio::time::sleep(LATE), if !asked.get() => return,
+            }
         }
     };
     if let Err(error) = served {

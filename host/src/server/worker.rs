@@ -4,9 +4,11 @@
 //! is here without locks.
 //! Invariant: a connection and all instances that it leases stay on one thread for their whole life.
 
+mod drain;
+
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +31,6 @@ use crate::hub::inbox::Received;
 use crate::hub::local::LocalHub;
 use crate::id::{ConnectionIds, WorkerIndex};
 use crate::limits::Limits;
-use crate::message::close;
 use crate::metrics::{Failure, Metrics};
 use crate::services::{Home, Services};
 
@@ -37,8 +38,6 @@ use crate::services::{Home, Services};
 const HANDED: usize = 1024;
 /// How often what is over is looked for: instances of generations that are gone, values, and kept messages.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How often a worker that drains looks whether all its sockets are gone.
-const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// What the tasks of one worker share.
 pub struct Worker {
@@ -56,6 +55,8 @@ pub struct Worker {
     pools: Pools,
     activity: Rc<Activity>,
     load: Arc<AtomicUsize>,
+    /// Set once a drain took too long.
+    cut: watch::Sender<bool>,
 }
 
 /// The acceptor's end of a worker.
@@ -134,7 +135,8 @@ impl Worker {
         let (ids, alarms) = (ConnectionIds::new(index), Alarms::new(abilities.clock.clone()));
         let shares = Rc::<Shares>::default();
         shares.share(layout.borrow().plan.has_tenants());
-        Self { local: Rc::new(local), ids, alarms, shares, shared, layout, pools, activity, load }
+        let (local, cut) = (Rc::new(local), watch::Sender::new(false));
+        Self { local, ids, alarms, shares, shared, layout, pools, activity, load, cut }
     }
 
     /// Serves until the order to stop came and all connections are gone, or the time for that is over.
@@ -148,12 +150,17 @@ impl Worker {
         // From before the services start, so that no plan falls between.
         let plans = self.shared.plans.subscribe();
         let mut services = self.start_services().await;
+        let mut taking = pin!(self.take(sockets));
         tokio::select! {
-            () = self.take(sockets) => {}
+            () = taking.as_mut() => {}
             () = self.follow(plans, services.as_mut()) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
-        self.drain().await;
+        tokio::select! {
+            () = self.drain() => {}
+            // Those that the acceptor took last are told to come again.
+            () = taking => {}
+        }
         if let Some(services) = services {
             services.stop().await;
         }
@@ -195,6 +202,7 @@ impl Worker {
         Some(services)
     }
 
+    /// Serves the sockets that are handed over; ends only with the acceptor.
     async fn take(self: &Rc<Self>, mut sockets: mpsc::Receiver<Handed>) {
         while let Some((socket, load)) = sockets.recv().await {
             let worker = self.clone();
@@ -243,21 +251,6 @@ impl Worker {
             self.clock().sleep(SWEEP).await;
             self.abilities().store.sweep();
             self.local.hub().rooms().sweep();
-        }
-    }
-
-    /// Tells all clients, and waits for their connections to end.
-    async fn drain(&self) {
-        for mailbox in self.local.mailboxes() {
-            mailbox.close(close::RESTART);
-        }
-        let gone = async {
-            while self.load.load(Ordering::Relaxed) > 0 {
-                tokio::time::sleep(DRAIN_LOOK).await;
-            }
-        };
-        if tokio::time::timeout(self.limits().drain(), gone).await.is_err() {
-            tracing::warn!("connections were cut, because they did not end in time");
         }
     }
 

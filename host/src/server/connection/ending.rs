@@ -27,6 +27,7 @@ impl Connection {
         tokio::select! {
             biased;
             () = parting => true,
+            () = self.worker.cutting() => false,
             () = self.worker.clock().sleep(self.worker.limits().close()) => false,
         }
     }
