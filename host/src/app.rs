@@ -121,7 +121,8 @@ impl App {
         }
         let plans = watch::Sender::new(Arc::new(plan));
         let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
-        let shared = Arc::new(Shared { registry: registry.clone(), plans, serving, stopping });
+        let shared = Shared { registry: registry.clone(), plans, door: Arc::default(), serving, stopping };
+        let shared = Arc::new(shared);
         let settings = Settings::new(config, &shared);
         if let Some(watch) = watch {
             settings.follow(watch)?;

@@ -13,6 +13,14 @@ const MIB: usize = 1024 * KIB;
 /// More would be a queue without a bound.
 const MAX_STORE_WRITES: usize = 1_000_000;
 
+/// hyper reads heads of this size whatever else it is told.
+const MIN_HEAD: usize = 8 * KIB;
+/// What one request may take of memory.
+const MAX_HEAD: usize = MIB;
+
+/// hyper keeps room for as many.
+const MAX_HEADERS: usize = 10_000;
+
 /// With less, the compiling process cannot even start its threads and compile an empty plugin.
 const MIN_COMPILE_MEMORY: usize = 32 * MIB;
 
@@ -22,8 +30,34 @@ const MIN_COMPILE_MEMORY: usize = 32 * MIB;
 pub struct Limits {
     /// One message, whole, in either direction on the wire.
     pub message_bytes: usize,
+    /// A message of a client from its first byte to its last, and its fragments.
+    pub message_ms: u64,
+    /// The same, in fragments.
+    pub fragments: usize,
+    /// For how long a client may take no byte of what waits for it.
+    pub write_ms: u64,
+    /// Pings and pongs of one client, a second.
+    pub control_frames: u64,
+    /// Messages of one client, a second; 0 for as many as come.
+    pub connection_messages: u64,
+    /// The same, in bytes.
+    pub connection_bytes: u64,
     /// From the accepted socket to the end of the request's head.
     pub head_ms: u64,
+    /// The head of a request; more than hyper's own least.
+    pub head_bytes: usize,
+    /// Headers of a request.
+    pub headers: usize,
+    /// Sockets that are accepted, a second; 0 for as many as come.
+    pub accepts: u64,
+    /// Connections of the server.
+    pub connections: usize,
+    /// Connections of one client address, an IPv6 network of 64 bits counting as one; 0 for any.
+    pub address_connections: usize,
+    /// Silence on a socket after which the system asks whether the peer is still there; 0 for never.
+    pub tcp_keepalive_ms: u64,
+    /// For how long the peer's system may leave what was sent to it unanswered; 0 leaves that to the own system.
+    pub tcp_user_timeout_ms: u64,
     /// From the answer to a handshake to the open connection.
     pub handshake_ms: u64,
     /// From a close frame to the end of the socket.
@@ -120,7 +154,20 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_bytes: MIB,
+            message_ms: 30_000,
+            fragments: 100_000,
+            write_ms: 60_000,
+            control_frames: 100,
+            connection_messages: 0,
+            connection_bytes: 0,
             head_ms: 10_000,
+            head_bytes: MIN_HEAD,
+            headers: 100,
+            accepts: 10_000,
+            connections: 1_000_000,
+            address_connections: 10_000,
+            tcp_keepalive_ms: 60_000,
+            tcp_user_timeout_ms: 30_000,
             handshake_ms: 10_000,
             close_ms: 5_000,
             mailbox_bytes: MIB,
@@ -193,6 +240,13 @@ impl Limits {
         matches!(
             key,
             "head-ms"
+                | "head-bytes"
+                | "headers"
+                | "accepts"
+                | "connections"
+                | "address-connections"
+                | "tcp-keepalive-ms"
+                | "tcp-user-timeout-ms"
                 | "handshake-ms"
                 | "close-ms"
                 | "inbox-mails"
@@ -294,6 +348,12 @@ impl Limits {
             ("event-cpu-ms", self.event_cpu_ms as usize),
             ("event-wall-ms", self.event_wall_ms as usize),
             ("head-ms", self.head_ms as usize),
+            ("headers", self.headers),
+            ("connections", self.connections),
+            ("message-ms", self.message_ms as usize),
+            ("fragments", self.fragments),
+            ("write-ms", self.write_ms as usize),
+            ("control-frames", self.control_frames as usize),
             ("handshake-ms", self.handshake_ms as usize),
             ("pong-ms", self.pong_ms as usize),
             ("breaker-ms", self.breaker_ms as usize),
@@ -310,6 +370,8 @@ impl Limits {
             _ if self.compile_memory_bytes < MIN_COMPILE_MEMORY => {
                 Some(("compile-memory-bytes", "must be at least 33554432 (32 MiB), since no plugin compiles with less"))
             }
+            _ if !(MIN_HEAD..=MAX_HEAD).contains(&self.head_bytes) => Some(("head-bytes", "must be 8 KiB to 1 MiB")),
+            _ if self.headers > MAX_HEADERS => Some(("headers", "must be at most 10000")),
             _ if self.message_bytes > 256 * MIB => Some(("message-bytes", "must be at most 256 MiB")),
             _ => None,
         }

@@ -142,6 +142,14 @@ pub mod close {
     pub const RESTART: CloseFrame = frame(1012, "server is restarting");
     /// The client reads too slowly for what others send to it.
     pub const SLOW: CloseFrame = frame(1013, "slow consumer");
+    /// More messages or bytes a second than a connection may send.
+    pub const RATE: CloseFrame = frame(1008, "rate");
+    /// More pings and pongs a second than a connection may send.
+    pub const CONTROLS: CloseFrame = frame(1008, "too many control frames");
+    /// A message in more fragments than it may have.
+    pub const FRAGMENTS: CloseFrame = frame(1008, "too many fragments");
+    /// A message that took longer from its first byte to its last than it may.
+    pub const SLOW_MESSAGE: CloseFrame = frame(1008, "message took too long");
     /// No message in either direction for longer than the route allows.
     pub const IDLE: CloseFrame = frame(1001, "idle");
     /// Another configuration has the route no more.

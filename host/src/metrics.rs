@@ -30,6 +30,14 @@ pub struct Metrics {
     pub refused_capacity: Counter,
     /// Of these, because the tenant has as many connections as it may.
     pub refused_tenant: Counter,
+    /// Of these, because the server has as many connections as it may.
+    pub refused_server: Counter,
+    /// Of these, because the client's address has as many connections as it may.
+    pub refused_address: Counter,
+    /// Times that accepting waited, because too many sockets came in a second.
+    pub accept_waits: Counter,
+    /// Times that no socket could be accepted, as without a free descriptor.
+    pub failed_accepts: Counter,
     /// Of these, because a plugin gets no events after too many faults.
     pub refused_stopped: Counter,
     /// Messages from clients.
@@ -74,6 +82,16 @@ pub struct Metrics {
     pub too_big: Counter,
     /// Connections that ended because the peer broke the protocol.
     pub protocol_errors: Counter,
+    /// Connections closed for messages or bytes over the rate of one.
+    pub over_rate: Counter,
+    /// Connections closed for too many pings and pongs.
+    pub control_floods: Counter,
+    /// Connections closed for a message in too many fragments.
+    pub over_fragments: Counter,
+    /// Connections closed for a message that took too long to come.
+    pub slow_messages: Counter,
+    /// Connections that ended because the peer took nothing of what waited for it.
+    pub stalled: Counter,
     /// Close handshakes that the peer did not finish in time.
     pub close_timeouts: Counter,
     /// Connections without a sign of life after a ping.
@@ -165,6 +183,10 @@ impl Metrics {
             ("refused", "Refused handshakes", &self.refused),
             ("refused_origin", "Handshakes with a foreign Origin", &self.refused_origin),
             ("refused_capacity", "Handshakes for a route that is full", &self.refused_capacity),
+            ("refused_server", "Handshakes for a server that is full", &self.refused_server),
+            ("refused_address", "Handshakes of an address with all its connections", &self.refused_address),
+            ("accept_waits", "Times that accepting waited for its rate", &self.accept_waits),
+            ("failed_accepts", "Times that no socket could be accepted", &self.failed_accepts),
             ("refused_stopped", "Handshakes for a plugin that is stopped", &self.refused_stopped),
             ("refused_tenant", "Handshakes for a tenant with all its connections", &self.refused_tenant),
             ("messages_in", "Messages from clients", &self.messages_in),
@@ -188,6 +210,11 @@ impl Metrics {
             ("dropped_newest", "Messages that found no room in a full mailbox", &self.dropped_newest),
             ("too_big", "Messages over the limit", &self.too_big),
             ("protocol_errors", "Connections ended by a protocol error", &self.protocol_errors),
+            ("over_rate", "Connections closed for messages over their rate", &self.over_rate),
+            ("control_floods", "Connections closed for too many pings and pongs", &self.control_floods),
+            ("over_fragments", "Connections closed for too many fragments", &self.over_fragments),
+            ("slow_messages", "Connections closed for a message that took too long", &self.slow_messages),
+            ("stalled", "Connections whose peer took nothing", &self.stalled),
             ("close_timeouts", "Close handshakes out of time", &self.close_timeouts),
             ("no_pong", "Connections without a sign of life after a ping", &self.no_pong),
             ("idle", "Connections without a message for longer than allowed", &self.idle),

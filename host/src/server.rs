@@ -8,6 +8,7 @@ pub mod acceptor;
 mod alarms;
 mod connection;
 mod deadlines;
+pub mod door;
 mod files;
 mod head;
 mod http;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use self::door::Door;
 use self::plan::Plan;
 use crate::engine::registry::Registry;
 
@@ -31,6 +33,8 @@ pub struct Shared {
     pub registry: Arc<Registry>,
     /// What is to be done; another configuration puts another plan in its place, in one step.
     pub plans: watch::Sender<Arc<Plan>>,
+    /// How many connections there are.
+    pub door: Arc<Door>,
     /// Set once, when the services were told to start: from then on connections are accepted.
     pub serving: watch::Sender<bool>,
     /// Set once, when the server is to stop.

@@ -38,7 +38,7 @@ const ORDER: [&str; 27] = [
 ];
 
 /// A dependency, and the only places that may name it.
-const DOORS: [(&str, &[&str]); 13] = [
+const DOORS: [(&str, &[&str]); 14] = [
     ("wasmtime", &["engine"]),
     ("wasmtime_wasi", &["engine"]),
     ("tokio_tungstenite", &["server"]),
@@ -51,6 +51,7 @@ const DOORS: [(&str, &[&str]); 13] = [
     ("ipnet", &["config"]),
     ("redb", &["store/disk"]),
     ("ring", &["engine/signature"]),
+    ("socket2", &["server/acceptor"]),
     ("rustix", &["engine/compiler", "cli/dev/job"]),
 ];
 

@@ -4,6 +4,7 @@
 //! and passed over; so what is left is what an application would see, in its order.
 
 use futures_util::{SinkExt, StreamExt};
+use std::net::SocketAddr;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -84,6 +85,16 @@ impl Client {
     pub fn reset(self) {
         let lingers = self.ws.get_ref().set_zero_linger();
         lingers.expect("a socket can be told not to linger");
+    }
+
+    /// Its end of the connection.
+    pub fn local_address(&self) -> SocketAddr {
+        self.ws.get_ref().local_addr().expect("a connected socket has an address")
+    }
+
+    /// The connection alone, without what a client has for it.
+    pub fn into_raw(self) -> TcpStream {
+        self.ws.into_inner()
     }
 
     /// The stream of messages itself, for tests that read and write at the same time.

@@ -135,7 +135,8 @@ fn peak() -> usize {
     status("VmHWM:")
 }
 
-fn status(key: &str) -> usize {
+/// A size that Linux says of this process, in bytes.
+pub fn status(key: &str) -> usize {
     let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
     let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("it has a line of it");
     let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("it is a number");

@@ -10,10 +10,12 @@ mod capacity;
 #[path = "../outside/choices.rs"]
 mod choices;
 mod connection;
+mod door;
 mod errors;
 mod faults;
 mod files;
 mod fixtures;
+mod given_back;
 mod grants;
 mod handshake;
 mod heartbeat;

@@ -43,6 +43,22 @@ pub enum Failure {
     BadProxyHeader,
     /// A page of a foreign origin asked.
     Origin,
+    /// A client sent messages or bytes faster than it may.
+    Rate,
+    /// A client sent too many pings and pongs.
+    Controls,
+    /// A client sent a message in too many fragments.
+    Fragments,
+    /// A client's message took too long to come.
+    SlowMessage,
+    /// A client took nothing of what waited for it.
+    Stalled,
+    /// The client's address has as many connections as it may.
+    AddressFull,
+    /// The server has as many connections as it may.
+    ServerFull,
+    /// No socket could be accepted, as without a free descriptor.
+    NoSocket,
     /// The route has as many connections as it may.
     RouteFull,
     /// The tenant has as many connections as it may.
@@ -55,7 +71,7 @@ pub enum Failure {
     Store,
 }
 
-const ALL: [Failure; 19] = [
+const ALL: [Failure; 27] = [
     Failure::Trap,
     Failure::Deadline,
     Failure::Memory,
@@ -70,6 +86,14 @@ const ALL: [Failure; 19] = [
     Failure::BadHead,
     Failure::BadProxyHeader,
     Failure::Origin,
+    Failure::Rate,
+    Failure::Controls,
+    Failure::Fragments,
+    Failure::SlowMessage,
+    Failure::Stalled,
+    Failure::AddressFull,
+    Failure::ServerFull,
+    Failure::NoSocket,
     Failure::RouteFull,
     Failure::TenantFull,
     Failure::NoInstance,
@@ -83,7 +107,9 @@ impl Failure {
         match self {
             Self::Trap | Self::Deadline | Self::Memory | Self::State | Self::Stopped => "guest",
             Self::TooBig | Self::Protocol | Self::Slow | Self::CloseTimeout | Self::NoPong | Self::Idle => "client",
-            Self::BadHead | Self::BadProxyHeader | Self::Origin => "client",
+            Self::BadHead | Self::BadProxyHeader | Self::Origin | Self::AddressFull => "client",
+            Self::Rate | Self::Controls | Self::Fragments | Self::SlowMessage | Self::Stalled => "client",
+            Self::ServerFull | Self::NoSocket => "load",
             Self::RouteFull | Self::TenantFull | Self::NoInstance => "load",
             Self::Panic | Self::Store => "host",
         }
@@ -106,6 +132,14 @@ impl Failure {
             Self::BadHead => "bad-head",
             Self::BadProxyHeader => "bad-proxy-header",
             Self::Origin => "origin",
+            Self::Rate => "rate",
+            Self::Controls => "control-frames",
+            Self::Fragments => "fragments",
+            Self::SlowMessage => "slow-message",
+            Self::Stalled => "stalled",
+            Self::AddressFull => "address-full",
+            Self::ServerFull => "server-full",
+            Self::NoSocket => "no-socket",
             Self::RouteFull => "route-full",
             Self::TenantFull => "tenant-full",
             Self::NoInstance => "no-instance",
@@ -130,6 +164,14 @@ impl Failure {
             Self::BadHead => &metrics.bad_heads,
             Self::BadProxyHeader => &metrics.bad_proxy_headers,
             Self::Origin => &metrics.refused_origin,
+            Self::Rate => &metrics.over_rate,
+            Self::Controls => &metrics.control_floods,
+            Self::Fragments => &metrics.over_fragments,
+            Self::SlowMessage => &metrics.slow_messages,
+            Self::Stalled => &metrics.stalled,
+            Self::AddressFull => &metrics.refused_address,
+            Self::ServerFull => &metrics.refused_server,
+            Self::NoSocket => &metrics.failed_accepts,
             Self::RouteFull => &metrics.refused_capacity,
             Self::TenantFull => &metrics.refused_tenant,
             Self::NoInstance => &metrics.faults_load,

@@ -1,21 +1,32 @@
 //! The acceptor: takes sockets from the listener and hands each to the worker with the fewest.
 //!
-//! A thread of its own that does nothing else. Out of descriptors, it waits instead of spinning; what is open stays.
+//! A thread of its own that does nothing else. Who comes faster than is accepted waits in the kernel's queue, which costs the
+//! server nothing; a refusal would cost a socket and a worker's time, and bring the client back sooner. Out of descriptors, it
+//! waits instead of spinning; what is open stays.
 //! Invariant: a socket belongs to one worker from here to its end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
 
 use super::worker::Handle;
 use super::{Shared, worker};
+use crate::engine::Abilities;
 use crate::hub::inbox::Received;
+use crate::limits::Limits;
+use crate::metrics::Failure;
+use crate::tenants::rates::Flow;
 
 /// How long accepting pauses when the system has no descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(100);
+/// So long without a failure, and a shortage is over.
+const OVER: Duration = Duration::from_secs(10);
+/// Between two questions of the system to a silent peer.
+const PROBES: Duration = Duration::from_secs(10);
 /// How many of those that wait in the kernel's queue are taken when the server stops.
 const MOST_WAITING: usize = 1024;
 
@@ -71,13 +82,14 @@ impl Drop for Server {
 fn run(shared: &Shared, listener: std::net::TcpListener, mut workers: Vec<Handle>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime can be made where a thread could");
+    let mut acceptor = Acceptor { shared, workers: &workers, rate: Flow::default(), shortage: None };
     let (mut serving, mut stopping) = (shared.serving.subscribe(), shared.stopping.subscribe());
     let listener = runtime.block_on(async {
         let listener = TcpListener::from_std(listener).expect("the listener is set not to block");
         let accepting = async {
             // Until the services have started, the kernel's queue holds whoever comes.
             if serving.wait_for(|serving| *serving).await.is_ok() {
-                accept(&listener, &workers).await;
+                acceptor.accept(&listener).await;
             }
         };
         tokio::select! {
@@ -92,16 +104,90 @@ fn run(shared: &Shared, listener: std::net::TcpListener, mut workers: Vec<Handle
     workers.iter_mut().for_each(Handle::join);
 }
 
-async fn accept(listener: &TcpListener, workers: &[Handle]) {
-    loop {
-        match listener.accept().await {
-            Ok((socket, _)) => drop(socket.into_std().map(|socket| hand_over(socket, workers))),
-            Err(error) if is_of_one_socket(&error) => {}
-            Err(error) => {
-                tracing::warn!("no connection can be accepted for the moment: {error}");
-                tokio::time::sleep(BACK_OFF).await;
+/// Accepts sockets as fast as it may.
+struct Acceptor<'a> {
+    shared: &'a Shared,
+    workers: &'a [Handle],
+    rate: Flow,
+    shortage: Option<Shortage>,
+}
+
+/// A time in which no socket could be accepted.
+struct Shortage {
+    /// When the last attempt failed.
+    last: Instant,
+    attempts: u64,
+}
+
+impl Acceptor<'_> {
+    async fn accept(&mut self, listener: &TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((socket, _)) => {
+                    self.note_accepted();
+                    self.pay().await;
+                    let Ok(socket) = socket.into_std() else { continue };
+                    set_patience(&socket, &self.abilities().limits());
+                    hand_over(socket, self.workers);
+                }
+                Err(error) if is_of_one_socket(&error) => {}
+                Err(error) => {
+                    self.note_failed(&error);
+                    tokio::time::sleep(BACK_OFF).await;
+                }
             }
         }
+    }
+
+    /// Waits until one more may be accepted.
+    async fn pay(&self) {
+        let abilities = self.abilities();
+        self.rate.change(abilities.limits().accepts, 0);
+        if let Some(wait) = self.rate.take(0, &abilities.clock) {
+            abilities.metrics.accept_waits.inc();
+            abilities.clock.sleep_until(wait.until).await;
+        }
+    }
+
+    /// Says once what is wrong, and again only after it was over: each connection that ends lets another one in, and that is no
+    /// end of the shortage yet.
+    fn note_failed(&mut self, error: &std::io::Error) {
+        self.abilities().metrics.count(Failure::NoSocket);
+        let shortage = self.shortage.get_or_insert_with(|| {
+            let whose = Failure::NoSocket.whose();
+            tracing::warn!(
+                whose,
+                "no connection can be accepted for the moment: {error}; open ones go on, others wait. \
+                 If it is the descriptors, raise the limit (`ulimit -n`, `LimitNOFILE`) or lower `connections`"
+            );
+            Shortage { last: Instant::now(), attempts: 0 }
+        });
+        shortage.attempts += 1;
+        shortage.last = Instant::now();
+    }
+
+    fn note_accepted(&mut self) {
+        let over = |shortage: &mut Shortage| shortage.last.elapsed() > OVER;
+        if let Some(shortage) = self.shortage.take_if(over) {
+            tracing::info!("connections are accepted again, after {} attempts that failed", shortage.attempts);
+        }
+    }
+
+    fn abilities(&self) -> &Abilities {
+        self.shared.registry.engine().abilities()
+    }
+}
+
+/// How long the system waits for a peer that is silent, or does not answer. A socket that cannot be told so waits longer.
+fn set_patience(socket: &std::net::TcpStream, limits: &Limits) {
+    let (socket, ms) = (SockRef::from(socket), Duration::from_millis);
+    if limits.tcp_keepalive_ms > 0 {
+        // At least a second, since the system counts in seconds.
+        let silence = ms(limits.tcp_keepalive_ms).max(Duration::from_secs(1));
+        let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence).with_interval(PROBES));
+    }
+    if limits.tcp_user_timeout_ms > 0 {
+        let _ = socket.set_tcp_user_timeout(Some(ms(limits.tcp_user_timeout_ms)));
     }
 }
 

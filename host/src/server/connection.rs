@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::deadlines::{Deadlines, Due};
-use super::socket::{Happening, Socket};
+use super::socket::{Excess, Happening, Socket};
 use super::worker::Worker;
 use crate::chain::{Chain, Ended, Faulted, Passed, Verdict, Whom};
 use crate::clock::Moment;
@@ -123,6 +123,7 @@ impl Connection {
                 Happening::Closing(frame) => Some(End::Close(frame)),
                 Happening::PeerClosed(frame) => Some(End::Echo(frame)),
                 Happening::Broken(frame) => Some(self.broken(frame)),
+                Happening::Excess(excess) => Some(self.excess(excess)),
                 Happening::Lost => Some(End::Gone(close::LOST)),
                 Happening::Stuck => self.stuck(),
                 Happening::Control(frame) => Box::pin(self.control(socket, frame)).await,
@@ -216,6 +217,14 @@ impl Connection {
             Due::Idle => {
                 fail(Failure::Idle);
                 self.mailbox.close(close::IDLE);
+            }
+            Due::SlowMessage => {
+                fail(Failure::SlowMessage);
+                self.mailbox.close(close::SLOW_MESSAGE);
+            }
+            Due::Stalled => {
+                fail(Failure::Stalled);
+                return Some(End::Gone(close::LOST));
             }
             Due::NoPong => {
                 fail(Failure::NoPong);
@@ -321,6 +330,11 @@ impl Connection {
         let failure = if frame.code == close::TOO_BIG.code { Failure::TooBig } else { Failure::Protocol };
         self.worker.metrics().fail(failure, self.mailbox.id());
         End::Close(frame)
+    }
+
+    fn excess(&self, excess: Excess) -> End {
+        self.worker.metrics().fail(excess.failure(), self.mailbox.id());
+        End::Close(excess.frame())
     }
 
     fn stuck(&mut self) -> Option<End> {

@@ -9,13 +9,29 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::limits::Limits;
 
+/// How long a connection keeps the memory that a large message left: another one may follow.
+pub const GROWN_TIME: Duration = Duration::from_secs(1);
+
 /// The last signs of life of a peer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Signs {
     /// When anything came from it.
     pub heard: Moment,
     /// When a message went in either direction.
     pub active: Moment,
+    /// Since when it takes no byte of what is to be written.
+    pub stuck: Option<Moment>,
+    /// Since when a message of its is on its way.
+    pub partial: Option<Moment>,
+    /// Since when its connection has the memory that a large message left.
+    pub grown: Option<Moment>,
+}
+
+/// How long what a peer does on the wire may last.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    write: Duration,
+    message: Duration,
 }
 
 /// What has to be done now.
@@ -27,6 +43,10 @@ pub enum Due {
     NoPong,
     /// No message for longer than the route allows.
     Idle,
+    /// The peer took nothing for too long.
+    Stalled,
+    /// A message of the peer took too long.
+    SlowMessage,
     /// A close is queued, and the peer does not read what waits before it.
     GiveUp,
 }
@@ -37,15 +57,38 @@ pub struct Deadlines {
     ping: Option<Duration>,
     pong: Duration,
     idle: Option<Duration>,
+    times: Times,
     /// When the ping went out that was not answered yet.
     pinged: Option<Moment>,
     give_up: Option<Moment>,
 }
 
+impl Times {
+    /// Those of the limits.
+    pub fn new(limits: &Limits) -> Self {
+        let ms = Duration::from_millis;
+        Self { write: ms(limits.write_ms), message: ms(limits.message_ms) }
+    }
+
+    /// When to look again.
+    pub fn next(self, signs: Signs) -> Option<Moment> {
+        let stuck = signs.stuck.map(|since| since + self.write);
+        let partial = signs.partial.map(|since| since + self.message);
+        stuck.into_iter().chain(partial).chain(signs.grown.map(|since| since + GROWN_TIME)).min()
+    }
+
+    fn due(self, now: Moment, signs: Signs) -> Option<Due> {
+        if signs.stuck.is_some_and(|since| since + self.write <= now) {
+            return Some(Due::Stalled);
+        }
+        signs.partial.is_some_and(|since| since + self.message <= now).then_some(Due::SlowMessage)
+    }
+}
+
 impl Deadlines {
     /// Those of the limits, with the route's own for idle connections.
     pub fn new(limits: &Limits, idle: Option<Duration>) -> Self {
-        Self { ping: limits.ping(), pong: limits.pong(), idle, pinged: None, give_up: None }
+        Self { ping: limits.ping(), pong: limits.pong(), idle, times: Times::new(limits), pinged: None, give_up: None }
     }
 
     /// From here on the connection has only until this moment.
@@ -57,6 +100,9 @@ impl Deadlines {
     pub fn due(&mut self, now: Moment, signs: Signs) -> Option<Due> {
         if let Some(give_up) = self.give_up {
             return (give_up <= now).then_some(Due::GiveUp);
+        }
+        if let Some(due) = self.times.due(now, signs) {
+            return Some(due);
         }
         self.pinged = self.pinged.filter(|pinged| signs.heard < *pinged);
         if self.idle.is_some_and(|idle| signs.active + idle <= now) {
@@ -82,7 +128,7 @@ impl Deadlines {
             (None, ping) => ping.map(|ping| signs.heard + ping),
         };
         let idle = self.idle.map(|idle| signs.active + idle);
-        keepalive.into_iter().chain(idle).min()
+        keepalive.into_iter().chain(idle).chain(self.times.next(signs)).min()
     }
 }
 
@@ -95,7 +141,7 @@ mod tests {
     }
 
     fn signs(heard: u64, active: u64) -> Signs {
-        Signs { heard: at(heard), active: at(active) }
+        Signs { heard: at(heard), active: at(active), ..Signs::default() }
     }
 
     #[test]
@@ -125,6 +171,19 @@ mod tests {
         assert_eq!(deadlines.due(at(59), signs(50, 0)), None);
         assert_eq!(deadlines.due(at(60), signs(50, 0)), Some(Due::Idle));
         assert_eq!(deadlines.due(at(60), signs(50, 50)), None);
+    }
+
+    #[test]
+    fn what_is_on_its_way_may_last_for_so_long() {
+        let off = Limits { ping_ms: 0, ..Limits::default() };
+        let mut deadlines = Deadlines::new(&off, None);
+        let (stuck, partial) =
+            (Signs { stuck: Some(at(5)), ..signs(0, 0) }, Signs { partial: Some(at(5)), ..signs(0, 0) });
+        for (signs, limit, due) in [(stuck, 65, Due::Stalled), (partial, 35, Due::SlowMessage)] {
+            assert_eq!(deadlines.next(signs), Some(at(limit)));
+            assert_eq!(deadlines.due(at(limit - 1), signs), None);
+            assert_eq!(deadlines.due(at(limit), signs), Some(due));
+        }
     }
 
     #[test]

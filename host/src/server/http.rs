@@ -27,12 +27,8 @@ use crate::id::TenantId;
 use crate::metrics::Failure;
 use crate::path;
 
-/// The most bytes of a head; hyper accepts no smaller bound.
-const MAX_HEAD: usize = 8192;
 /// How long a client has for its request once the server stops, to be told so.
 const LATE: Duration = Duration::from_secs(1);
-/// The most headers.
-const MAX_HEADERS: usize = 100;
 
 /// Serves a socket until it is closed or becomes a WebSocket.
 pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) {
@@ -44,11 +40,13 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) 
         asked.set(true);
         answer(worker.clone(), request, peer, &load)
     });
+    let limits = worker.limits();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(worker.limits().head().saturating_sub(begun.elapsed()))
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS);
+        .header_read_timeout(limits.head().saturating_sub(begun.elapsed()))
+        .max_buf_size(limits.head_bytes)
+        .max_headers(limits.headers);
+    drop(limits);
     // Boxed, so that the task of a WebSocket is not as large as hyper's.
     let mut connection = Box::pin(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let mut stopping = worker.shared().stopping.subscribe();
@@ -102,7 +100,7 @@ async fn route(
         };
     }
     let (route, params) = plan.routes.find(owner, &path).ok_or(Refusal::NotFound)?;
-    let peer = peer::of_request(&plan.proxies, peer, request.headers()).to_string();
+    let peer = peer::of_request(&plan.proxies, peer, request.headers());
     let target = upgrade::Target { chain: layout.chain(route), path: &path, params, peer };
     upgrade::open(worker, request, target, load.clone()).await
 }

@@ -8,6 +8,8 @@ use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, SEC_WEBSOC
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
+use crate::metrics::Failure;
+
 /// The body of all responses.
 pub type Body = Full<Bytes>;
 
@@ -47,6 +49,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// For a handshake that finds no room: by another server, or later, it may be taken; of this address not before one of its
+    /// connections ends.
+    pub fn of_full(full: Failure) -> Self {
+        Self::Full(match full {
+            Failure::AddressFull => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        })
+    }
+
     fn status(self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,

@@ -4,8 +4,12 @@
 //! while much waits to be written; what is ready is written before one flush.
 //! Invariant: nothing is read from a peer whose mailbox is more than half full, and every way out flushes.
 
+mod allowance;
 mod frames;
+mod meter;
+mod parting;
 mod throttle;
+mod watch;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -14,13 +18,16 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self as wire};
 
-use frames::{broken, lift, lift_control, lower, wire_close};
+pub use allowance::Excess;
+
+use allowance::Allowance;
+use frames::{broken, lift, lift_control, lower};
+use meter::Meter;
 use throttle::{Place, Throttle};
 
 use super::deadlines::Signs;
@@ -52,6 +59,8 @@ pub enum Happening {
     PeerClosed(CloseFrame),
     /// The peer broke a rule: it is told this close.
     Broken(CloseFrame),
+    /// The peer sent more of something than it may.
+    Excess(Excess),
     /// The connection is lost.
     Lost,
     /// A close is queued, and the peer does not read what waits before it. Told once.
@@ -68,7 +77,8 @@ pub enum Happening {
 
 /// A WebSocket.
 pub struct Socket {
-    ws: WebSocketStream<TcpStream>,
+    ws: WebSocketStream<Meter>,
+    allowance: Allowance,
     worker: Rc<Worker>,
     /// Set while something was handed to the library and not flushed.
     unflushed: bool,
@@ -83,6 +93,10 @@ pub struct Socket {
     /// Set while a message to the peer is with the filters: nothing that came later may overtake it.
     passing: bool,
     told_stuck: bool,
+    /// Set where the last look found nothing more to read, so that the library holds nothing that was read but a part.
+    read_all: bool,
+    /// Set by a large message, until that is noted among the signs.
+    grown: bool,
     /// Set while the peer takes nothing; counted among all such peers.
     blocked: bool,
     signs: Signs,
@@ -101,10 +115,12 @@ impl Socket {
             .max_write_buffer_size(WRITE_BUFFER + limits.effects_bytes.max(limits.message_bytes) + 1024)
             .max_message_size(Some(limits.message_bytes))
             .max_frame_size(Some(limits.message_bytes));
-        let part = read_already.to_vec();
-        let ws = WebSocketStream::from_partially_read(stream, part, Role::Server, Some(config)).await;
+        let (part, mut meter) = (read_already.to_vec(), Meter::new(stream));
+        meter.note(&part);
+        let ws = WebSocketStream::from_partially_read(meter, part, Role::Server, Some(config)).await;
         Self {
             ws,
+            allowance: Allowance::new(limits),
             worker,
             unflushed: false,
             since_flush: 0,
@@ -113,8 +129,10 @@ impl Socket {
             throttle: Throttle::default(),
             passing: false,
             told_stuck: false,
+            read_all: false,
+            grown: false,
             blocked: false,
-            signs: Signs { heard: now, active: now },
+            signs: Signs { heard: now, active: now, ..Signs::default() },
             heard: false,
             active: false,
         }
@@ -139,6 +157,9 @@ impl Socket {
             if !matches!(happening, Poll::Ready(Happening::Message(_))) {
                 self.note_signs();
             }
+            if happening.is_pending() {
+                self.watch(mailbox);
+            }
             happening
         })
         .await
@@ -157,6 +178,7 @@ impl Socket {
             }
             self.poll_aside(cx, mailbox, chain);
             self.note_signs();
+            self.watch(mailbox);
             Poll::Pending
         })
         .await
@@ -166,6 +188,7 @@ impl Socket {
     pub fn write(&mut self, message: Message) -> Result<(), Happening> {
         self.worker.metrics().messages_out.inc();
         self.active = true;
+        self.grown |= message.len() as u64 > watch::GROWN;
         self.start(lower(message))
     }
 
@@ -175,6 +198,7 @@ impl Socket {
             return Poll::Ready(held);
         }
         if mailbox.take_ring() {
+            self.give_back(cx);
             return Poll::Ready(Happening::Alarm);
         }
         if self.since_flush >= MESSAGES_PER_FLUSH {
@@ -229,13 +253,6 @@ impl Socket {
             return None;
         }
         self.held_in.take()
-    }
-
-    /// Whoever is not listened to gives no sign of life.
-    fn note_waiting(&mut self) {
-        let waiting = self.throttle.is_waiting();
-        self.heard |= waiting;
-        self.active |= waiting;
     }
 
     /// Hands the library what waits, as far as it takes it and the tenant's rates allow.
@@ -297,15 +314,21 @@ impl Socket {
 
     fn poll_read(&mut self, cx: &mut Context<'_>, (own, chain): (ConnectionId, &Chain)) -> Poll<Happening> {
         loop {
-            let read = ready!(self.ws.poll_next_unpin(cx));
+            let read = self.ws.poll_next_unpin(cx);
+            self.read_all = read.is_pending();
+            if let Some(excess) = self.allowance.fragments(self.ws.get_ref().fragments()) {
+                return Poll::Ready(Happening::Excess(excess));
+            }
+            let read = ready!(read);
             self.heard = true;
             let message = match read {
                 Some(Ok(wire::Message::Text(text))) => Message::utf8(text.into()),
                 Some(Ok(wire::Message::Binary(bytes))) => Message::binary(bytes),
                 Some(Ok(wire::Message::Close(frame))) => return Poll::Ready(Happening::PeerClosed(lift(frame))),
                 // The library answers pings by itself, with its next write.
-                Some(Ok(control)) => match lift_control(control) {
-                    Some(control) if chain.exports(own, Interface::ControlEvents) => {
+                Some(Ok(control)) => match (self.allowance.control(self.worker.clock()), lift_control(control)) {
+                    (Some(excess), _) => return Poll::Ready(Happening::Excess(excess)),
+                    (None, Some(control)) if chain.exports(own, Interface::ControlEvents) => {
                         // The answer goes out before anything that a guest makes of it; a lost peer shows with the next read.
                         self.unflushed = self.ws.poll_flush_unpin(cx).is_pending();
                         return Poll::Ready(Happening::Control(control));
@@ -317,21 +340,10 @@ impl Socket {
             };
             self.since_flush += 1;
             self.active = true;
+            if let Some(excess) = self.allowance.message(message.len(), self.worker.clock()) {
+                return Poll::Ready(Happening::Excess(excess));
+            }
             return Poll::Ready(Happening::Message(message));
-        }
-    }
-
-    /// One look at the clock for all that was read and written in one go.
-    fn note_signs(&mut self) {
-        if !self.heard && !self.active {
-            return;
-        }
-        let now = self.worker.clock().now();
-        if std::mem::take(&mut self.heard) {
-            self.signs.heard = now;
-        }
-        if std::mem::take(&mut self.active) {
-            self.signs.active = now;
         }
     }
 
@@ -346,33 +358,6 @@ impl Socket {
         }
         self.since_flush = 0;
         Poll::Pending
-    }
-
-    /// Writes the end and waits for the peer's, throwing away what else it sends. Unbounded in time: the caller bounds it.
-    pub async fn close(mut self, frame: &CloseFrame) {
-        if self.ws.send(wire::Message::Close(Some(wire_close(frame)))).await.is_ok() {
-            while let Some(Ok(message)) = self.ws.next().await {
-                if message.is_close() {
-                    return;
-                }
-            }
-        }
-        self.linger().await;
-    }
-
-    /// Writes the echo of the peer's close, which the library has queued. With both closes exchanged the server is the one
-    /// that ends the socket (RFC 6455, section 7.1.1).
-    pub async fn echo_close(mut self) {
-        let _ = self.ws.flush().await;
-    }
-
-    /// Ends the writing side and reads until the peer has done the same, where it sent no close: a socket that is dropped
-    /// with unread input resets the connection, and the peer would lose the close frame.
-    async fn linger(&mut self) {
-        let stream = self.ws.get_mut();
-        let _ = stream.shutdown().await;
-        let mut discarded = [0; 1024];
-        while matches!(stream.read(&mut discarded).await, Ok(read) if read > 0) {}
     }
 }
 

@@ -4,6 +4,7 @@
 //! effects are committed and then the 101 is written; refused, nothing happened but what on-disconnect asks for.
 //! Invariant: once a guest was asked, the handshake goes on to its end even if the client is gone meanwhile.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connection::Connection;
+use super::door::Place;
 use super::head::{self, Upgrade};
 use super::refusal::{Body, Refusal};
 use super::socket::Socket;
@@ -67,8 +69,8 @@ pub struct Target<'a> {
     pub path: &'a str,
     /// What the pattern captured.
     pub params: Captures,
-    /// "ip:port" of the client.
-    pub peer: String,
+    /// The client.
+    pub peer: SocketAddr,
 }
 
 /// A handshake that the host's own checks have passed.
@@ -84,6 +86,8 @@ struct Opening {
 /// What a connection counts for, given back when its end is over.
 struct Held {
     _load: Load,
+    /// Of the server and of the client's address.
+    _place: Place,
     /// Of its route and of its tenant; none for one that is let in only to be closed.
     _slots: Option<(Slot, Slot)>,
 }
@@ -113,15 +117,19 @@ pub async fn open(
         worker.metrics().fail(Failure::Stopped, ConnectionId::NONE);
         return Err(Refusal::Stopped);
     }
+    let place = worker.shared().door.enter(target.peer.ip(), &worker.limits()).map_err(|full| {
+        worker.metrics().fail(full, ConnectionId::NONE);
+        Refusal::of_full(full)
+    })?;
     let slot = match route.capacity.take() {
         Ok(slot) => slot,
-        Err(when_full) => return full(worker, when_full, (&upgrade.key, upgraded), load),
+        Err(when_full) => return full(worker, when_full, (&upgrade.key, upgraded), (load, place)),
     };
-    let Some(place) = route.tenant.take_place() else {
+    let Some(own) = route.tenant.take_place() else {
         worker.metrics().fail(Failure::TenantFull, ConnectionId::NONE);
         return Err(Refusal::Full(StatusCode::TOO_MANY_REQUESTS));
     };
-    let held = Held { _load: load, _slots: Some((slot, place)) };
+    let held = Held { _load: load, _place: place, _slots: Some((slot, own)) };
     let chain = target.chain.clone();
     let handshake = Arc::new(pack(&head, &target, &upgrade));
     let mailbox = Mailbox::new(worker.ids.next(), chain.route().tenant.id(), bounds(chain.route()));
@@ -140,7 +148,7 @@ fn full(
     worker: &Rc<Worker>,
     when_full: WhenFull,
     (key, upgraded): (&str, OnUpgrade),
-    load: Load,
+    (load, place): (Load, Place),
 ) -> Result<Response<Body>, Refusal> {
     worker.metrics().fail(Failure::RouteFull, ConnectionId::NONE);
     let frame = match when_full {
@@ -150,7 +158,7 @@ fn full(
     let response = switching(key, None).map_err(|_| Refusal::Fault)?;
     // Refusals by a status are counted where they are answered.
     worker.metrics().refused.inc();
-    let held = Held { _load: load, _slots: None };
+    let held = Held { _load: load, _place: place, _slots: None };
     tokio::task::spawn_local(close_at_once(worker.clone(), upgraded, frame, held));
     Ok(response)
 }
@@ -168,7 +176,7 @@ fn pack(head: &request::Parts, target: &Target<'_>, upgrade: &Upgrade) -> Handsh
     let parts = Parts {
         path: target.path,
         query: head.uri.query().unwrap_or_default(),
-        peer: &target.peer,
+        peer: &target.peer.to_string(),
         host: &host,
         params: target.params.clone(),
         headers,

@@ -67,8 +67,15 @@ impl Rates {
 }
 
 impl Flow {
+    /// With these rates a second, each 0 for none.
+    pub fn new(messages: u64, bytes: u64) -> Self {
+        let flow = Self::default();
+        flow.change(messages, bytes);
+        flow
+    }
+
     /// Rates that are others begin anew, with all of a second's worth.
-    fn change(&self, messages: u64, bytes: u64) {
+    pub fn change(&self, messages: u64, bytes: u64) {
         let others = [self.messages.change(messages), self.bytes.change(bytes)];
         if others.contains(&true) {
             self.changes.fetch_add(1, Ordering::Release);
