@@ -14,6 +14,7 @@ mod compiling;
 mod configuration;
 mod control;
 mod damage;
+mod descriptors;
 mod dev;
 mod drain;
 mod files;
