@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::state::Bounds;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 /// More would be a queue without a bound.
@@ -40,6 +42,8 @@ pub struct Limits {
     pub effects: usize,
     /// State of one connection, keys and values together.
     pub state_bytes: usize,
+    /// Keys of one connection's state that have a value.
+    pub state_keys: usize,
     /// Rooms of one connection, implicit ones apart.
     pub rooms: usize,
     /// Connections of one tenant.
@@ -127,6 +131,7 @@ impl Default for Limits {
             effects_bytes: 4 * MIB,
             effects: 1000,
             state_bytes: 16 * KIB,
+            state_keys: 100,
             rooms: 100,
             tenant_connections: 1_000_000,
             tenant_instances: 1000,
@@ -198,6 +203,11 @@ impl Limits {
                 | "cache-bytes"
                 | "drain-ms"
         )
+    }
+
+    /// What one connection's state may take.
+    pub fn state(&self) -> Bounds {
+        Bounds { bytes: self.state_bytes, keys: self.state_keys }
     }
 
     /// The time that a client has for the request's head.

@@ -38,8 +38,9 @@ const ORDER: [&str; 27] = [
 ];
 
 /// A dependency, and the only places that may name it.
-const DOORS: [(&str, &[&str]); 13] = [
+const DOORS: [(&str, &[&str]); 14] = [
     ("wasmtime", &["engine"]),
+    ("wasmparser", &["engine/compiler"]),
     ("wasmtime_wasi", &["engine"]),
     ("tokio_tungstenite", &["server"]),
     ("hyper", &["server"]),
