@@ -25,6 +25,8 @@ pub struct Tenant {
     limits: ArcSwap<Limits>,
     suspended: AtomicBool,
     connections: Arc<AtomicUsize>,
+    /// Outgoing HTTP requests that are on their way.
+    requests: Arc<AtomicUsize>,
     instances: AtomicUsize,
     /// Told when an instance ends.
     ended: Notify,
@@ -50,7 +52,7 @@ pub struct Terms {
 #[derive(Debug)]
 pub struct Live(Arc<Tenant>);
 
-/// One connection among those that a tenant may have, given back when it is dropped.
+/// One connection, or one outgoing request, among those that a tenant may have, given back when it is dropped.
 #[derive(Debug)]
 pub struct Place(Arc<AtomicUsize>);
 
@@ -94,8 +96,8 @@ impl Tenants {
 impl Tenant {
     fn new(terms: Terms) -> Arc<Self> {
         let (limits, suspended) = (ArcSwap::from_pointee(terms.limits), AtomicBool::new(terms.suspended));
-        let (connections, instances, ended, short, rooms, kept) = Default::default();
-        Arc::new(Self { id: terms.id, limits, suspended, connections, instances, ended, short, rooms, kept })
+        let (connections, requests, instances, ended, short, rooms, kept) = Default::default();
+        Arc::new(Self { id: terms.id, limits, suspended, connections, requests, instances, ended, short, rooms, kept })
     }
 
     fn change(&self, terms: Terms) {
@@ -120,10 +122,12 @@ impl Tenant {
 
     /// A place for one more connection; none where it has as many as it may.
     pub fn take_place(&self) -> Option<Place> {
-        let most = self.limits().tenant_connections;
-        let one_more = |taken| (taken < most).then_some(taken + 1);
-        let taken = self.connections.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more);
-        taken.ok().map(|_| Place(self.connections.clone()))
+        Place::take(&self.connections, self.limits().tenant_connections)
+    }
+
+    /// A place for one more outgoing request; none where as many are on their way as may be.
+    pub fn take_request(&self) -> Option<Place> {
+        Place::take(&self.requests, self.limits().http_requests)
     }
 
     /// Room for one more live instance, where there is some now.
@@ -153,6 +157,7 @@ impl Tenant {
 
     fn is_used(&self) -> bool {
         self.connections.load(Ordering::Relaxed) > 0
+            || self.requests.load(Ordering::Relaxed) > 0
             || self.rooms.load(Ordering::Relaxed) > 0
             || self.kept.load(Ordering::Relaxed) > 0
     }
@@ -184,6 +189,14 @@ impl Drop for Live {
     fn drop(&mut self) {
         self.0.instances.fetch_sub(1, Ordering::AcqRel);
         self.0.ended.notify_one();
+    }
+}
+
+impl Place {
+    fn take(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let one_more = |taken| (taken < most).then_some(taken + 1);
+        let taken = count.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more);
+        taken.ok().map(|_| Self(count.clone()))
     }
 }
 
