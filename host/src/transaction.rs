@@ -58,7 +58,19 @@ impl Transaction {
     /// what an idle connection costs.
     pub fn new(subject: Subject, kept: Kept, scope: Scope) -> Box<Self> {
         let (avoided, went_out, version, draft, effects, store) = Default::default();
-        Box::new(Self { subject, kept, avoided, went_out, scope, version, draft, effects, bytes: 0, own_bytes: 0, store })
+        Box::new(Self {
+            subject,
+            kept,
+            avoided,
+            went_out,
+            scope,
+            version,
+            draft,
+            effects,
+            bytes: 0,
+            own_bytes: 0,
+            store,
+        })
     }
 
     /// Hands the transaction on to the next guest.

@@ -139,7 +139,8 @@ async fn read_head(stream: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)>
             let body = read.split_off(end + 4);
             return Ok((String::from_utf8_lossy(&read).into_owned(), body));
         }
-        if stream.read_buf(&mut read).await? == 0 {
+        // What begins like this is TLS, which is not spoken here.
+        if stream.read_buf(&mut read).await? == 0 || read[0] == 0x16 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }

@@ -50,10 +50,7 @@ async fn a_listed_host_is_asked_and_answers() {
     ann.expect_text("200 hello").await;
     ann.expect_text("200 5000").await;
     let host = format!("host: {}", elsewhere.entry());
-    assert_eq!(
-        elsewhere.asked(),
-        [format!("GET /hello HTTP/1.1 {host}"), format!("POST /length HTTP/1.1 {host}")]
-    );
+    assert_eq!(elsewhere.asked(), [format!("GET /hello HTTP/1.1 {host}"), format!("POST /length HTTP/1.1 {host}")]);
     nothing_left(&server, &elsewhere).await;
     assert_eq!((server.metrics().http_requests.get(), server.metrics().denied.get()), (2, 0));
 }

@@ -127,7 +127,8 @@ impl Host {
         let under = text.strip_prefix("*.");
         let name = under.unwrap_or(text).to_ascii_lowercase();
         if !is_name(&name) {
-            let what = "write a name, `*.` and a name, an address or a network, and then `:` and a port if only that is meant";
+            let what =
+                "write a name, `*.` and a name, an address or a network, and then `:` and a port if only that is meant";
             return Err(format!("`{text}` is no host; {what}"));
         }
         Ok(if under.is_some() { Self::Under(format!(".{name}")) } else { Self::Name(name) })
@@ -202,7 +203,8 @@ mod tests {
     #[test]
     fn an_address_means_itself_however_it_is_written() {
         let listed = targets(&["127.0.0.1:8080", "10.0.0.0/8:80", "[fd00::1]:80", "2001:db8::/32", "[::1]"]);
-        for (host, port) in [("127.0.0.1", 8080), ("10.9.9.9", 80), ("fd00::1", 80), ("2001:db8::7", 443), ("::1", 443)] {
+        for (host, port) in [("127.0.0.1", 8080), ("10.9.9.9", 80), ("fd00::1", 80), ("2001:db8::7", 443), ("::1", 443)]
+        {
             assert!(listed.allow(&to(host, port)), "{host}:{port}");
         }
         assert!(listed.allow(&to("::ffff:127.0.0.1", 8080)));

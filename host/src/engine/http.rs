@@ -140,7 +140,8 @@ impl Dispatcher {
         // The host itself is asked, not a proxy, so the request's line has the path alone (RFC 9112, section 3.2.1).
         *request.uri_mut() = path(request.uri()).parse().expect("a part of a URI is one");
         let abilities = &self.abilities;
-        let body = |body| body::Outbound::new(body, limits.http_request_bytes, abilities.metrics.clone()).boxed_unsync();
+        let body =
+            |body| body::Outbound::new(body, limits.http_request_bytes, abilities.metrics.clone()).boxed_unsync();
         let exchange = Exchange {
             slot: Slot::new(place, abilities.metrics.clone()),
             clock: abilities.clock.clone(),
@@ -207,7 +208,8 @@ mod tests {
 
     #[test]
     fn one_that_could_be_read_in_two_ways_is_none() {
-        for uri in ["http://api.example.com@127.0.0.1/", "http://host:0/", "http://host:/", "http://host:99999/", "/v1"] {
+        for uri in ["http://api.example.com@127.0.0.1/", "http://host:0/", "http://host:/", "http://host:99999/", "/v1"]
+        {
             let Ok(uri) = uri.parse() else { continue };
             assert_eq!(destination(&uri), None, "{uri}");
         }

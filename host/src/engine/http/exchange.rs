@@ -127,7 +127,13 @@ impl Exchange {
         request: Request<WasiBody>,
     ) -> Result<(Response<Incoming>, Option<Connection>), Error> {
         let socket = self.stage(self.options.connect_timeout, Error::ConnectionTimeout, self.connect(deadline)).await?;
-        self.stage(self.options.first_byte_timeout, Error::ConnectionReadTimeout, send(socket, request)).await
+        let sent =
+            self.stage(self.options.first_byte_timeout, Error::ConnectionReadTimeout, send(socket, request)).await;
+        sent.inspect_err(|error| {
+            if matches!(error, Error::HttpResponseHeaderSectionSize(_)) {
+                self.slot.metrics.http_over_limit.inc();
+            }
+        })
     }
 
     /// Within a time that the guest has set, if it did.
@@ -204,7 +210,7 @@ async fn send(
     request: Request<WasiBody>,
 ) -> Result<(Response<Incoming>, Option<Connection>), Error> {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    builder.max_buf_size(MAX_HEAD).max_header_size(MAX_HEAD).max_headers(MAX_HEADERS);
     let (mut sender, connection) = builder.handshake(TokioIo::new(socket)).await.map_err(|error| explain(&error))?;
     let mut connection: Connection = Box::pin(connection);
     let mut answer = pin!(sender.send_request(request));
