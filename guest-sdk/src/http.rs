@@ -3,32 +3,6 @@
 //! With the feature `http`. The event waits for the answer, within the limits of the host, and other connections go on meanwhile;
 //! so does its own connection, but for its next message. A redirect is an answer like any other. An event that has asked another
 //! host is never run a second time. Natively [`FakeHost::http`](crate::testing::FakeHost::http) answers.
-//!
-//! ```
-//! use switchboard_sdk::{Close, Connection, Handler, Message, http, testing::FakeHost};
-//!
-//! #[derive(Default)]
-//! struct Prices;
-//!
-//! impl Handler for Prices {
-//!     type State = ();
-//!     fn message(&self, connection: &Connection, message: Message, _: &mut ()) -> Result<(), Close> {
-//!         let answer = http::get(&format!("https://api.example.com/prices/{}", message.text()?));
-//!         match answer {
-//!             Ok(answer) if answer.status == 200 => Ok(connection.send_text(answer.text()?)?),
-//!             Ok(answer) => Ok(connection.send_text(format!("no price: {}", answer.status))?),
-//!             Err(error) => Ok(connection.send_text(format!("no price: {error}"))?),
-//!         }
-//!     }
-//! }
-//!
-//! let host = FakeHost::new().http("https://api.example.com/prices/tea", 200, "3.20");
-//! let ann = host.connection("/ws");
-//! ann.connect::<Prices>().unwrap();
-//! ann.message::<Prices>("tea");
-//! ann.message::<Prices>("milk");
-//! assert_eq!(ann.take_received(), ["3.20", "no price: HttpRequestDenied"]);
-//! ```
 
 use std::fmt;
 
@@ -68,6 +42,32 @@ pub struct Response {
 pub struct Error(pub(crate) String);
 
 /// Asks for what is there.
+///
+/// ```
+/// use switchboard_sdk::{Close, Connection, Handler, Message, http, testing::FakeHost};
+///
+/// #[derive(Default)]
+/// struct Prices;
+///
+/// impl Handler for Prices {
+///     type State = ();
+///     fn message(&self, connection: &Connection, message: Message, _: &mut ()) -> Result<(), Close> {
+///         let answer = http::get(&format!("https://api.example.com/prices/{}", message.text()?));
+///         match answer {
+///             Ok(answer) if answer.status == 200 => Ok(connection.send_text(answer.text()?)?),
+///             Ok(answer) => Ok(connection.send_text(format!("no price: {}", answer.status))?),
+///             Err(error) => Ok(connection.send_text(format!("no price: {error}"))?),
+///         }
+///     }
+/// }
+///
+/// let host = FakeHost::new().http("https://api.example.com/prices/tea", 200, "3.20");
+/// let ann = host.connection("/ws");
+/// ann.connect::<Prices>().unwrap();
+/// ann.message::<Prices>("tea");
+/// ann.message::<Prices>("milk");
+/// assert_eq!(ann.take_received(), ["3.20", "no price: HttpRequestDenied"]);
+/// ```
 pub fn get(url: &str) -> Result<Response, Error> {
     Request::new("GET", url).send()
 }

@@ -36,11 +36,14 @@ const ORDER: [&str; 25] = [
 ];
 
 /// A dependency, and the only places that may name it.
-const DOORS: [(&str, &[&str]); 13] = [
+const DOORS: [(&str, &[&str]); 16] = [
     ("wasmtime", &["engine"]),
     ("wasmtime_wasi", &["engine"]),
     ("tokio_tungstenite", &["server"]),
-    ("hyper", &["server"]),
+    ("wasmtime_wasi_http", &["engine"]),
+    ("hyper", &["server", "engine/http"]),
+    ("tokio_rustls", &["engine/http/tls"]),
+    ("rustls_native_certs", &["engine/http/tls"]),
     ("notify", &["engine/watcher", "cli/dev"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "app", "main"]),

@@ -1,4 +1,7 @@
-//! The same by `wasi:http`, whose handles must be dropped from the inside out.
+//! Requests by `wasi:http`: one is written, waited for and read whole.
+//!
+//! Called by `http` on wasm32 alone; natively the fake host answers in its place.
+//! Invariant: handles are dropped from the inside out, since the host ends a plugin that drops a parent first.
 
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme};

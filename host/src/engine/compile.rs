@@ -125,9 +125,9 @@ pub enum LoadError {
     /// Its first instance faulted.
     #[error("plugin {0}: {1} faults as it starts: {2}")]
     Start(Arc<str>, String, String),
-    /// It was rolled back at an earlier time, with the same `config` and `files`; its hash, and why.
+    /// It was rolled back at an earlier time, with the same `config`, `files` and grants; its hash, and why.
     #[error(
-        "plugin {0}: {1} was rejected before, because {3}; change it, or the plugin's `config` or `files`; to try it all the same: `switchboard reload {0} --force`"
+        "plugin {0}: {1} was rejected before, because {3}; change it, or what the plugin is given, as its `config` or `files`; to try it all the same: `switchboard reload {0} --force`"
     )]
     Rejected(Arc<str>, String, String, String),
 }
@@ -355,6 +355,7 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Target;
 
     #[test]
     fn a_rejection_goes_by_content_config_and_files() {
@@ -382,6 +383,8 @@ mod tests {
             (&[("a", "")], None, "one"),
             (&[], Some("a"), "one"),
         ];
+        let listed = Targets::new(vec![Target::parse("api.example.com").expect("an entry")]);
+        assert_ne!(bare, key(&Source { http: listed, ..source(&[], None) }, "one"));
         for (config, files, hash) in others {
             assert_ne!(bare, key(&source(config, files), hash), "{config:?} {files:?} {hash}");
         }

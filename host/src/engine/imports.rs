@@ -1,7 +1,8 @@
 //! Host calls: what a guest may ask for, put into the transaction of its event.
 //!
 //! A thin layer: the bounds are the transaction's, the rooms are the hub's.
-//! Invariant: no host call waits, and none has an effect beyond its transaction and the log.
+//! Invariant: no host call of the contract waits, and none has an effect beyond its transaction and the log. Of WASI, polls wait
+//! without holding the worker, and `engine/http` reaches out, after which the event is not run again.
 
 use std::time::Duration;
 

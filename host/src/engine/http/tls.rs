@@ -68,3 +68,84 @@ fn explain(error: &std::io::Error) -> Error {
         None => Error::ConnectionTerminated,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+
+    use super::*;
+
+    /// Somebody who says by a certificate who others are.
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate")
+    }
+
+    fn trusting(authority: &CertifiedIssuer<'static, KeyPair>) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.der().clone()).expect("it is a certificate");
+        connector(roots)
+    }
+
+    /// Connects to a server that this authority calls `api.example.com`, and asks it by another name, perhaps.
+    async fn ask(
+        authority: &CertifiedIssuer<'static, KeyPair>,
+        connector: &TlsConnector,
+        host: &str,
+    ) -> Result<(), Error> {
+        let key = KeyPair::generate().expect("a key");
+        let names = vec!["api.example.com".to_owned(), "127.0.0.1".to_owned()];
+        let params = CertificateParams::new(names).expect("these are names");
+        let certificate = params.signed_by(&key, authority).expect("a certificate").der().clone();
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has what they need")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+            .expect("the key fits");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let address = listener.local_addr().expect("it has an address");
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("somebody connects");
+            let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else { return };
+            let _ = stream.write_all(b"hello").await;
+            let _ = stream.shutdown().await;
+        });
+        let stream = TcpStream::connect(address).await.expect("it listens");
+        let mut stream = wrap_by(connector, stream, host).await?;
+        let mut told = String::new();
+        stream.read_to_string(&mut told).await.expect("it answers");
+        server.await.expect("it ends");
+        assert_eq!(told, "hello");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_server_that_proves_its_name_is_talked_to() {
+        let authority = authority();
+        for host in ["api.example.com", "127.0.0.1"] {
+            ask(&authority, &trusting(&authority), host).await.expect("it is who it says");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_another_or_that_nobody_knows_is_not() {
+        let (known, other) = (authority(), authority());
+        let nobody = connector(RootCertStore::empty());
+        for (trusted, host) in [
+            (&trusting(&known), "api.example.org"),
+            (&trusting(&known), "127.0.0.2"),
+            (&trusting(&other), "api.example.com"),
+            (&nobody, "api.example.com"),
+        ] {
+            let refused = ask(&known, trusted, host).await.expect_err("it has not proved that");
+            assert!(matches!(refused, Error::TlsCertificateError), "{host}: {refused}");
+        }
+    }
+}
