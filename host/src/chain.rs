@@ -280,14 +280,17 @@ async fn call(pool: &Pool, transaction: Box<Transaction>, event: Event<'_>) -> S
         Err(fault) => return (transaction, Err(fault)),
     };
     let (transaction, reply) = lease.call(transaction, event).await;
-    let limits = lease.generation().identity.tenant.limits();
+    let most = || {
+        let limits = lease.generation().identity.tenant.limits();
+        limits.effects_bytes.max(limits.message_bytes)
+    };
     let reply = reply.and_then(|reply| match &reply {
         Reply::Close(frame) => match check_frame(frame) {
             Ok(()) => Ok(reply),
             Err(failure) => Err(bad_answer(pool, lease.generation().identity.generation, name, failure.message)),
         },
         // What an event may send in one message, and what the socket has room for.
-        Reply::Replace(message) if message.len() > limits.effects_bytes.max(limits.message_bytes) => {
+        Reply::Replace(message) if message.len() > most() => {
             let told = format!("a message of {} bytes is too large to take the place of another", message.len());
             Err(bad_answer(pool, lease.generation().identity.generation, name, told))
         }

@@ -350,6 +350,14 @@ pub struct Kept {
     pub gone: bool,
 }
 
+impl Kept {
+    /// All of it, for an event. The handshake stays here too, so that nothing is made anew for the time of the event.
+    pub fn lend(&mut self) -> Self {
+        let (state, rooms, timers, gone) = Default::default();
+        std::mem::replace(self, Self { handshake: self.handshake.clone(), state, rooms, timers, gone })
+    }
+}
+
 /// Which guest asks, and so what it may ask for.
 #[derive(Clone, Debug)]
 pub struct Scope {

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod event;
+pub mod fairness;
 pub mod handshake;
 pub mod hub;
 pub mod id;

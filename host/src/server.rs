@@ -8,7 +8,6 @@ pub mod acceptor;
 mod alarms;
 mod connection;
 mod deadlines;
-mod fairness;
 mod files;
 mod head;
 mod http;

@@ -5,6 +5,7 @@
 //! Invariant: of each service one generation runs at a time; the old one has been told to stop before the new one starts.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::engine::plugin::Plugin;
 use crate::engine::registry::{Plugins, Registry};
 use crate::engine::ticker::Activity;
 use crate::event::{Call, Event, Interface, Kept, Reply, Scope, Subject};
+use crate::fairness::Shares;
 use crate::hub::commit::{Commit, Joins};
 use crate::hub::local::LocalHub;
 use crate::hub::mailbox::{Bounds, Mailbox};
@@ -37,9 +39,20 @@ pub struct Services {
     runners: BTreeMap<Arc<str>, Running>,
     /// Those of plugins that were removed, until they have ended.
     ending: BTreeMap<Arc<str>, JoinHandle<()>>,
-    registry: Arc<Registry>,
-    local: Rc<LocalHub>,
-    activity: Rc<Activity>,
+    home: Home,
+}
+
+/// What services have of their worker.
+#[derive(Clone)]
+pub struct Home {
+    /// Whose generations they follow, and where faults go.
+    pub registry: Arc<Registry>,
+    /// Where what they ask for is carried out.
+    pub local: Rc<LocalHub>,
+    /// Told of calls that run.
+    pub activity: Rc<Activity>,
+    /// What their calls count to, like those of their tenant's connections.
+    pub shares: Rc<Shares>,
 }
 
 /// A plugin's task, and the word that ends it.
@@ -51,9 +64,7 @@ struct Running {
 /// One plugin that is, or may become, a service.
 struct Runner {
     plugin: Arc<Plugin>,
-    registry: Arc<Registry>,
-    local: Rc<LocalHub>,
-    activity: Rc<Activity>,
+    home: Home,
     /// Stands for the connection that a service does not have: what it sends to itself falls away.
     nobody: Rc<Mailbox>,
     instance: Option<Box<Instance>>,
@@ -71,10 +82,9 @@ enum End {
 
 impl Services {
     /// Starts the services of all plugins. Returns when each was told to start, whatever came of it.
-    pub async fn start(plugins: &Plugins, of: (&Arc<Registry>, &Rc<LocalHub>, &Rc<Activity>)) -> Self {
+    pub async fn start(plugins: &Plugins, home: Home) -> Self {
         let (runners, ending) = Default::default();
-        let (registry, local, activity) = (of.0.clone(), of.1.clone(), of.2.clone());
-        let mut services = Self { runners, ending, registry, local, activity };
+        let mut services = Self { runners, ending, home };
         let started: Vec<_> = plugins.values().map(|plugin| services.begin(plugin)).collect();
         for told in started {
             // One that ended without a word has nothing more to wait for either.
@@ -100,14 +110,15 @@ impl Services {
 
     /// Starts a plugin's task. One that comes back waits until what it was before has ended.
     fn begin(&mut self, plugin: &Arc<Plugin>) -> oneshot::Receiver<()> {
-        let runner = Runner::new(plugin.clone(), self.registry.clone(), self.local.clone(), self.activity.clone());
+        let (runner, shares) = (Runner::new(plugin.clone(), self.home.clone()), self.home.shares.clone());
         let (before, (stopping, stop)) = (self.ending.remove(plugin.name()), watch::channel(false));
         let (tell, told) = oneshot::channel();
         let task = tokio::task::spawn_local(async move {
             if let Some(before) = before {
                 wait_for(before).await;
             }
-            runner.run(stop, tell).await;
+            let tenant = runner.nobody.tenant();
+            shares.run(tenant, pin!(runner.run(stop, tell))).await;
         });
         self.runners.insert(plugin.name().clone(), Running { task, stopping });
         told
@@ -131,11 +142,11 @@ async fn wait_for(task: JoinHandle<()>) {
 }
 
 impl Runner {
-    fn new(plugin: Arc<Plugin>, registry: Arc<Registry>, local: Rc<LocalHub>, activity: Rc<Activity>) -> Self {
+    fn new(plugin: Arc<Plugin>, home: Home) -> Self {
         let bounds = Bounds { bytes: 0, messages: 0, slow: SlowPolicy::Close };
         let nobody = Mailbox::new(ConnectionId::NONE, plugin.current().identity.tenant.id(), bounds);
         nobody.shut();
-        Self { plugin, registry, local, activity, nobody, instance: None }
+        Self { plugin, home, nobody, instance: None }
     }
 
     async fn run(mut self, mut stopping: watch::Receiver<bool>, started: oneshot::Sender<()>) {
@@ -183,7 +194,7 @@ impl Runner {
             Some(Reply::Failed(reason)) => {
                 tracing::error!(plugin = %self.plugin.name(), "the service could not start: {}", brief(&reason));
                 // Where the generation is new, the one before is started again.
-                self.registry.withdraw(&self.plugin, generation, "its service could not start");
+                self.home.registry.withdraw(&self.plugin, generation, "its service could not start");
                 return End::Failed;
             }
             Some(_) => drop(started.take()),
@@ -217,14 +228,14 @@ impl Runner {
 
     /// Tells the service something, and carries out what it asks for; none where it faulted.
     async fn call(&mut self, generation: &Arc<Generation>, call: Call) -> Option<Reply> {
-        self.activity.begin();
+        self.home.activity.begin();
         let outcome = self.tell(generation, call).await;
-        self.activity.end();
+        self.home.activity.end();
         outcome
     }
 
     async fn tell(&mut self, generation: &Arc<Generation>, call: Call) -> Option<Reply> {
-        let engine = self.registry.engine().clone();
+        let engine = self.home.registry.engine().clone();
         let mut instance = match self.instance.take() {
             Some(instance) => instance,
             None => match Instance::create(&engine, generation).await {
@@ -247,7 +258,7 @@ impl Runner {
             self.instance = Some(instance);
         }
         let (mut kept, effects) = transaction.settle();
-        let (local, own, kept, joins) = (&self.local, &self.nobody, &mut kept, &mut Joins::default());
+        let (local, own, kept, joins) = (&self.home.local, &self.nobody, &mut kept, &mut Joins::default());
         let committed = Commit { local, own, kept, joins }.run(effects).await;
         if committed.is_err() {
             engine.abilities().metrics.service_faults.inc();
@@ -256,15 +267,15 @@ impl Runner {
     }
 
     fn faulted(&self, fault: &Fault) -> Option<Reply> {
-        fault.report(ConnectionId::NONE, &self.registry.engine().abilities().metrics);
-        self.registry.engine().abilities().metrics.service_faults.inc();
+        fault.report(ConnectionId::NONE, &self.home.registry.engine().abilities().metrics);
+        self.home.registry.engine().abilities().metrics.service_faults.inc();
         // Where the generation was new, the one before is current again and is started next.
-        self.registry.fall_back(fault, ConnectionId::NONE, &[fault.generation]);
+        self.home.registry.fall_back(fault, ConnectionId::NONE, &[fault.generation]);
         None
     }
 
     fn clock(&self) -> &Clock {
-        &self.registry.engine().abilities().clock
+        &self.home.registry.engine().abilities().clock
     }
 
     /// The next generation gets an instance of its own.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the host, lowest first: each may use itself and what stands before it.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "id",
     "message",
     "handshake",
@@ -16,6 +16,7 @@ const ORDER: [&str; 25] = [
     "metrics",
     "limits",
     "tenants",
+    "fairness",
     "timers",
     "store",
     "event",

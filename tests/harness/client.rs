@@ -91,11 +91,15 @@ impl Client {
         self.ws
     }
 
-    /// What comes next.
+    /// What comes next, pings apart.
     pub async fn receive(&mut self) -> Received {
+        within("a message from the server", self.next()).await
+    }
+
+    /// Unbounded in time: the server's pings do not make a wait longer.
+    async fn next(&mut self) -> Received {
         loop {
-            let next = within("a message from the server", self.ws.next()).await;
-            return match next {
+            return match self.ws.next().await {
                 Some(Ok(Message::Text(text))) => Received::Text(text.to_string()),
                 Some(Ok(Message::Binary(bytes))) => Received::Binary(bytes.to_vec()),
                 Some(Ok(Message::Pong(payload))) => Received::Pong(payload.to_vec()),

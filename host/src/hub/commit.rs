@@ -1,7 +1,7 @@
 //! Carrying out what an event asked for.
 //!
-//! The effects are done in the order in which they were asked. Only publishing and reaching another worker may wait,
-//! for room in an inbox; other events may commit meanwhile.
+//! The effects are done in the order in which they were asked. Only publishing and reaching another worker may wait, for
+//! room in an inbox or because many members are to be reached; other events may commit meanwhile.
 //! Invariant: this is the only place where an event's effects become visible.
 
 use std::collections::VecDeque;
@@ -144,7 +144,7 @@ impl Commit<'_> {
         exclude.sort_unstable();
         let Some(permits) = self.permits().await else { return };
         rooms.publish(&key, (message, exclude), permits);
-        self.local.work_off();
+        self.local.work_off(self.tenant()).await;
     }
 
     async fn permits(&self) -> Option<Vec<Permit>> {

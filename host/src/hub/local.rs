@@ -4,16 +4,16 @@
 //! Invariant: a member gets exactly the messages behind its joining, in the order of the inbox; a replay of those before
 //! lies ahead of them in its mailbox.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
+use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use super::Hub;
 use super::history::Replayed;
-use super::inbox::{Mail, Publication, Received};
+use super::inbox::{Envelope, Mail, Publication, Received};
 use super::mailbox::{Mailbox, Offered, Outgoing};
 use super::room::RoomKey;
 use crate::event::{Origin, Place, Replay};
@@ -21,8 +21,9 @@ use crate::id::{ConnectionId, TenantId, WorkerIndex};
 use crate::message::CloseFrame;
 use crate::metrics::Metrics;
 
-/// After this many mails in a row the worker's other tasks get their turn.
-const MAILS_PER_TURN: usize = 64;
+/// After this many members in a row that were offered something, the worker's other tasks get their turn: some tenths of a
+/// millisecond.
+const OFFERS_PER_TURN: usize = 1024;
 
 /// A connection of this worker as a member of a room.
 struct Member {
@@ -31,7 +32,21 @@ struct Member {
     after: Place,
 }
 
-type Members = HashMap<ConnectionId, Member>;
+/// In an order in which a fan-out can go on where it stopped, whoever came or left meanwhile.
+type Members = BTreeMap<ConnectionId, Member>;
+
+impl Member {
+    fn offer(&self, local: &LocalHub, (id, publication): (ConnectionId, &Publication)) {
+        let place = publication.place;
+        let excluded = publication.exclude.binary_search(&id).is_ok();
+        if !excluded && place.epoch == self.after.epoch && place.offset > self.after.offset {
+            let place = publication.is_kept.then_some(place);
+            let origin = Some(Origin { room: publication.room.name.clone(), place });
+            let message = publication.message.clone();
+            local.offer_to(&self.mailbox, Outgoing::Message { message, origin, reach: usize::MAX });
+        }
+    }
+}
 
 /// The hub as one worker sees it.
 pub struct LocalHub {
@@ -41,13 +56,15 @@ pub struct LocalHub {
     connections: RefCell<HashMap<ConnectionId, Rc<Mailbox>>>,
     rooms: RefCell<HashMap<RoomKey, Members>>,
     inbox: RefCell<Received>,
+    /// How many offers are left before others get their turn.
+    left: Cell<usize>,
 }
 
 impl LocalHub {
     /// The side of this worker, with the receiving end of its inbox.
     pub fn new(hub: Arc<Hub>, worker: WorkerIndex, metrics: Arc<Metrics>, inbox: Received) -> Self {
         let (connections, rooms) = Default::default();
-        Self { hub, worker, metrics, connections, rooms, inbox: RefCell::new(inbox) }
+        Self { hub, worker, metrics, connections, rooms, inbox: RefCell::new(inbox), left: Cell::new(OFFERS_PER_TURN) }
     }
 
     /// The shared part.
@@ -129,35 +146,45 @@ impl LocalHub {
         }
     }
 
-    /// Delivers mail as it comes, for as long as the server runs. `meter` carries out what is done for a tenant.
-    pub async fn serve(&self, meter: impl Fn(TenantId, &mut dyn FnMut())) {
+    /// Delivers mail as it comes, for as long as the server runs. What is done while a `meter` lives is done for its tenant.
+    pub async fn serve<M>(&self, meter: impl Fn(TenantId) -> M) {
         loop {
-            for _ in 0..MAILS_PER_TURN {
-                let next = poll_fn(|cx| self.poll_inbox(cx)).await;
-                let Some(mail) = next else { return };
-                meter(mail.tenant(), &mut || self.deliver(&mail));
-            }
+            let next = poll_fn(|cx| self.inbox.borrow_mut().poll_next(cx)).await;
+            let Some(envelope) = next else { return };
+            let metered = meter(envelope.mail.tenant());
+            self.deliver(envelope);
+            drop(metered);
+            self.let_others_on().await;
+        }
+    }
+
+    /// Delivers the tenant's mail that is there now, so that a commit sees its own publish delivered before its next effect.
+    pub async fn work_off(&self, tenant: TenantId) {
+        let now = self.inbox.borrow_mut().arrived();
+        let next = || self.inbox.borrow_mut().next_of(tenant, now);
+        while let Some(envelope) = next() {
+            self.deliver(envelope);
+            self.let_others_on().await;
+        }
+    }
+
+    async fn let_others_on(&self) {
+        if self.left.get() == 0 {
+            self.left.set(OFFERS_PER_TURN);
             tokio::task::yield_now().await;
         }
     }
 
-    /// Delivers all mail that is there now, so that a commit sees its own publish delivered before its next effect.
-    pub fn work_off(&self) {
-        let waiting = self.inbox.borrow().waiting();
-        for _ in 0..waiting {
-            let next = self.inbox.borrow_mut().ready();
-            let Some(mail) = next else { return };
-            self.deliver(&mail);
-        }
-    }
-
-    fn poll_inbox(&self, cx: &mut Context<'_>) -> Poll<Option<Mail>> {
-        self.inbox.borrow_mut().poll_next(cx)
-    }
-
-    fn deliver(&self, mail: &Mail) {
-        match mail {
-            Mail::Publish(publication) => self.fan_out(publication),
+    /// Delivers a mail, or what there is time for now; the rest of it lies first in its tenant's line then.
+    fn deliver(&self, mut envelope: Envelope) {
+        self.left.update(|left| left.saturating_sub(1));
+        match &envelope.mail {
+            Mail::Publish(publication) => {
+                envelope.reached = self.fan_out(publication, envelope.reached);
+                if envelope.reached.is_some() {
+                    self.inbox.borrow_mut().put_back(envelope);
+                }
+            }
             Mail::Send(to, tenant, message) => self.offer(*to, *tenant, Outgoing::message(message.clone())),
             Mail::Control(to, tenant, frame) => self.offer(*to, *tenant, Outgoing::Control(frame.clone())),
             Mail::Close(to, tenant, frame) => {
@@ -175,19 +202,22 @@ impl LocalHub {
         }
     }
 
-    fn fan_out(&self, publication: &Publication) {
+    /// Goes on behind the member that it reached; gives the one that it reached now, unless there was time for all.
+    fn fan_out(&self, publication: &Publication, reached: Option<ConnectionId>) -> Option<ConnectionId> {
         let rooms = self.rooms.borrow();
-        let Some(members) = rooms.get(&publication.room) else { return };
-        let place = publication.place;
-        for (id, member) in members {
-            let excluded = publication.exclude.binary_search(id).is_ok();
-            if !excluded && place.epoch == member.after.epoch && place.offset > member.after.offset {
-                let place = publication.is_kept.then_some(place);
-                let origin = Some(Origin { room: publication.room.name.clone(), place });
-                let message = publication.message.clone();
-                self.offer_to(&member.mailbox, Outgoing::Message { message, origin, reach: usize::MAX });
+        let members = rooms.get(&publication.room)?;
+        let behind = reached.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut left = self.left.get();
+        for (id, member) in members.range((behind, Bound::Unbounded)) {
+            member.offer(self, (*id, publication));
+            left = left.saturating_sub(1);
+            if left == 0 {
+                self.left.set(0);
+                return Some(*id);
             }
         }
+        self.left.set(left);
+        None
     }
 
     /// The only place where slow consumers and what is dropped for them are counted.
@@ -205,23 +235,62 @@ impl LocalHub {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+
     use super::super::history::Memory;
     use super::super::mailbox::Bounds;
     use super::*;
     use crate::clock::Clock;
     use crate::config::SlowPolicy;
     use crate::limits::Limits;
+    use crate::message::Message;
     use crate::tenants::Tenants;
 
-    #[test]
-    fn nothing_is_left_of_a_connection_that_is_disowned() {
+    fn local() -> LocalHub {
         let (limits, metrics) = (Limits::default(), Arc::new(Metrics::default()));
         let memory = Memory::new(&[], &Clock::manual(), &Tenants::new(&limits), &metrics);
         let (hub, mut inboxes) = Hub::new(1, &limits, &metrics, memory);
-        let local = LocalHub::new(hub, 0, metrics, inboxes.remove(0));
+        LocalHub::new(hub, 0, metrics, inboxes.remove(0))
+    }
+
+    fn mailbox(raw: u64) -> Rc<Mailbox> {
         let bounds = Bounds { bytes: 100, messages: 10, slow: SlowPolicy::Close };
-        let mailbox = |raw| Mailbox::new(ConnectionId::from_guest(raw), TenantId::UNNAMED, bounds);
-        let (ann, bob) = (mailbox(1), mailbox(2));
+        Mailbox::new(ConnectionId::from_guest(raw), TenantId::UNNAMED, bounds)
+    }
+
+    async fn publish(local: &LocalHub, room: &str) {
+        let key = RoomKey { tenant: TenantId::UNNAMED, name: room.into() };
+        let permit = local.hub().inboxes()[0].permit(TenantId::UNNAMED).await.expect("there is room");
+        local.hub().rooms().publish(&key, (Message::text("x"), Box::default()), vec![permit]);
+    }
+
+    #[tokio::test]
+    async fn a_fan_out_to_many_lets_others_on_and_reaches_each_member_once() {
+        let (local, room) = (local(), Arc::from("crowd"));
+        let members: Vec<_> = (1..=OFFERS_PER_TURN as u64 * 2).map(|n| mailbox(n * 2)).collect();
+        members.iter().for_each(|member| drop(local.join(member, &room, Replay::Nothing)));
+        publish(&local, &room).await;
+        let mut working_off = pin!(local.work_off(TenantId::UNNAMED));
+        assert!(working_off.as_mut().now_or_never().is_none(), "others get their turn");
+        let (reached, waiting): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.queued() > 0);
+        assert!(reached.len() >= OFFERS_PER_TURN - 1 && waiting.len() >= OFFERS_PER_TURN - 1);
+        let (early, late, gone) = (mailbox(1), mailbox(u64::MAX), waiting[0]);
+        [&early, &late].iter().for_each(|member| drop(local.join(member, &room, Replay::Nothing)));
+        local.leave(gone, &room);
+        working_off.await;
+        for member in members.iter().filter(|member| member.id() != gone.id()) {
+            assert_eq!(member.queued(), 1, "one message of one byte");
+        }
+        for member in [&early, &late, gone] {
+            assert_eq!(member.queued(), 0, "it was no member of then or is none now");
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_connection_that_is_disowned() {
+        let (local, ann, bob) = (local(), mailbox(1), mailbox(2));
         for member in [&ann, &bob] {
             local.add(member);
             for room in ["@all", "lobby"] {

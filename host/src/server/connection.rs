@@ -273,7 +273,7 @@ impl Connection {
             return None;
         }
         let (chain, mailbox, subject) = (self.chain.clone(), self.mailbox.clone(), self.subject());
-        let kept = std::mem::take(&mut self.kept);
+        let kept = self.kept.lend();
         let event = pin!(async {
             let ended = run(&chain, subject, kept).await;
             // The cheap question first: the other one goes to every link of the chain.
@@ -305,7 +305,7 @@ impl Connection {
 
     /// How the connection ends after a fault: as a gate around the plugin that faulted says, or as always.
     async fn judge(&mut self, faulted: &Faulted) -> CloseFrame {
-        let kept = std::mem::take(&mut self.kept);
+        let kept = self.kept.lend();
         let ended = self.chain.clone().judge(self.subject(), kept, faulted).await;
         self.kept = ended.kept;
         let committed = self.commit(ended.effects).await.ok();

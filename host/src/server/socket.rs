@@ -85,7 +85,7 @@ pub struct Socket {
     messages_out: Counter,
     clock: Clock,
     signs: Signs,
-    /// Whether anything came, and whether a message went, since the signs were last brought up to date.
+    /// Whether anything came, and whether a message came or went, since the signs were last brought up to date.
     heard: bool,
     active: bool,
 }
@@ -135,7 +135,10 @@ impl Socket {
         poll_fn(|cx| {
             let happening = self.poll(cx, mailbox, chain);
             self.passing = matches!(happening, Poll::Ready(Happening::Outgoing(_)));
-            self.note_signs();
+            // Messages are most of what happens: theirs are noted with what follows them.
+            if !matches!(happening, Poll::Ready(Happening::Message(_))) {
+                self.note_signs();
+            }
             happening
         })
         .await

@@ -16,20 +16,20 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::alarms::Alarms;
-use super::fairness::Shares;
 use super::plan::{Layout, Plan};
 use super::{Shared, http};
 use crate::clock::Clock;
 use crate::engine::Abilities;
 use crate::engine::pool::Pools;
 use crate::engine::ticker::Activity;
+use crate::fairness::Shares;
 use crate::hub::inbox::Received;
 use crate::hub::local::LocalHub;
 use crate::id::{ConnectionIds, WorkerIndex};
 use crate::limits::Limits;
 use crate::message::close;
 use crate::metrics::Metrics;
-use crate::services::Services;
+use crate::services::{Home, Services};
 
 /// How many accepted sockets may wait for a worker.
 const HANDED: usize = 1024;
@@ -47,7 +47,7 @@ pub struct Worker {
     /// When its connections are to be woken.
     pub alarms: Alarms,
     /// Who gets how much of its time.
-    pub shares: Shares,
+    pub shares: Rc<Shares>,
     shared: Arc<Shared>,
     /// The plan that was looked at last.
     layout: RefCell<Rc<Layout>>,
@@ -115,7 +115,9 @@ fn run(shared: Arc<Shared>, index: WorkerIndex, (sockets, inbox): Incoming, load
     let local = LocalSet::new();
     let stopping = shared.stopping.subscribe();
     let worker = Rc::new(Worker::new(shared, index, inbox, load));
-    local.block_on(&runtime, worker.serve(sockets, stopping));
+    // A task like all others, since what is given to `block_on` itself is polled with each of them.
+    let serving = local.spawn_local(worker.serve(sockets, stopping));
+    local.block_on(&runtime, serving).expect("it does not panic, and nobody ends it");
 }
 
 impl Worker {
@@ -128,7 +130,7 @@ impl Worker {
         let plan = shared.plans.borrow().clone();
         let layout = RefCell::new(Rc::new(Layout::new(plan, &shared.registry, |plugin| pools.of(plugin))));
         let (ids, alarms) = (ConnectionIds::new(index), Alarms::new(abilities.clock.clone()));
-        let shares = Shares::default();
+        let shares = Rc::<Shares>::default();
         shares.share(layout.borrow().plan.has_tenants());
         Self { local: Rc::new(local), ids, alarms, shares, shared, layout, pools, activity, load }
     }
@@ -172,7 +174,9 @@ impl Worker {
             return None;
         }
         let plugins = self.plan().plan.plugins.clone();
-        let services = Services::start(&plugins, (&self.shared.registry, &self.local, &self.activity)).await;
+        let (registry, local) = (self.shared.registry.clone(), self.local.clone());
+        let home = Home { registry, local, activity: self.activity.clone(), shares: self.shares.clone() };
+        let services = Services::start(&plugins, home).await;
         self.shared.serving.send_replace(true);
         Some(services)
     }
@@ -197,7 +201,7 @@ impl Worker {
     }
 
     async fn deliver(self: Rc<Self>) {
-        self.local.serve(|tenant, deliver| self.shares.measure(tenant, deliver)).await;
+        self.local.serve(|tenant| self.shares.measure(tenant)).await;
     }
 
     async fn let_on(self: Rc<Self>) {

@@ -38,7 +38,7 @@ impl Connection {
             self.worker.local.leave(&self.mailbox, room);
         }
         self.worker.local.remove(self.mailbox.id());
-        let kept = std::mem::take(&mut self.kept);
+        let kept = self.kept.lend();
         let ended = self.chain.clone().disconnect(self.subject(), kept, frame, self.passed).await;
         self.kept = ended.kept;
         // Nobody is left to hear that it failed.

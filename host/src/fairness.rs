@@ -41,6 +41,14 @@ pub struct Shares {
     turn: Cell<Option<Instant>>,
 }
 
+/// Work for a tenant that is being measured.
+pub struct Measured<'a> {
+    shares: &'a Shares,
+    tenant: TenantId,
+    /// None where nothing is measured.
+    began: Option<Instant>,
+}
+
 #[derive(Default)]
 struct State {
     accounts: BTreeMap<TenantId, Account>,
@@ -110,15 +118,10 @@ impl Shares {
         self.turn.get().is_some_and(|began| began.elapsed() >= TURN)
     }
 
-    /// Does something for a tenant outside of its own tasks, and counts it.
-    pub fn measure<T>(&self, tenant: TenantId, act: impl FnOnce() -> T) -> T {
-        if !self.sharing.get() {
-            return act();
-        }
-        let began = Instant::now();
-        let done = act();
-        self.state.borrow_mut().charge(tenant, began.elapsed());
-        done
+    /// Counts what is done for a tenant outside of its own tasks, until it is dropped.
+    pub fn measure(&self, tenant: TenantId) -> Measured<'_> {
+        let began = self.sharing.get().then(Instant::now);
+        Measured { shares: self, tenant, began }
     }
 
     fn poll<F: Future>(
@@ -151,6 +154,14 @@ impl Shares {
             let mut state = self.state.borrow_mut();
             state.accounts.entry(tenant).or_default().line.push_back(Rc::downgrade(place));
             self.waiting.notify_one();
+        }
+    }
+}
+
+impl Drop for Measured<'_> {
+    fn drop(&mut self) {
+        if let Some(began) = self.began {
+            self.shares.state.borrow_mut().charge(self.tenant, began.elapsed());
         }
     }
 }
