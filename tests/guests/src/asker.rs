@@ -1,7 +1,7 @@
 //! A handler that asks other hosts what its client says: each line of a message is a command, and all of them are one event.
 //!
 //! `ask URL` and `post URL BYTES` say the status and the body, or why there is no answer; `pour COUNT URL` sends so many pieces
-//! of 4 KiB without saying their length before. `within MS URL` waits no longer than that. `forget COUNT URL` sends requests and
+//! of 4 KiB without saying their length before. `read URL` says in the log when it has the head, and then how the body ends. `within MS URL` waits no longer than that. `forget COUNT URL` sends requests and
 //! forgets them, as a guest does that leaks handles. With the configuration `moody` it traps on `mood`. All else is a command of
 //! scripts.
 
@@ -21,6 +21,7 @@ impl Handler for Asker {
                 "ask" => shown(http::get(rest)),
                 "post" => shown(post(rest)),
                 "within" => raw::within(rest),
+                "read" => raw::read(rest),
                 "forget" => raw::forget(rest),
                 "pour" => raw::pour(rest),
                 "mood" if config::get("moody").is_some() => panic!("not in the mood"),
@@ -54,6 +55,7 @@ mod raw {
     use wasip2::http::types::{
         Fields, FutureIncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
     };
+    use wasip2::io::streams::StreamError;
 
     fn asked(url: &str) -> Option<OutgoingRequest> {
         let (authority, path) = url.strip_prefix("http://")?.split_once('/')?;
@@ -88,6 +90,22 @@ mod raw {
         options.set_first_byte_timeout(Some(time)).expect("a time can be set");
         let request = asked(url).expect("it can be asked");
         status(&handle(request, Some(options)).expect("it can be sent"))
+    }
+
+    pub fn read(url: &str) -> String {
+        let answer = handle(asked(url).expect("it can be asked"), None).expect("it can be sent");
+        answer.subscribe().block();
+        let response = answer.get().expect("it is there").expect("it was not taken").expect("there is an answer");
+        let body = response.consume().expect("it has a body");
+        let stream = body.stream().expect("it can be read");
+        switchboard_sdk::log::info("the head is there");
+        loop {
+            match stream.blocking_read(1024) {
+                Ok(_) => {}
+                Err(StreamError::Closed) => return "whole".to_owned(),
+                Err(StreamError::LastOperationFailed(error)) => return error.to_debug_string(),
+            }
+        }
     }
 
     pub fn pour(rest: &str) -> String {
