@@ -169,7 +169,7 @@ impl Chain {
     /// there would be done twice.
     fn recovers(&self, fault: &Fault, transaction: &mut Transaction, avoided: &mut Vec<Avoided>) -> bool {
         let again = self.is_run_again(fault, transaction, avoided);
-        if !again && !matches!(fault.cause, Cause::Host | Cause::State) {
+        if !again && !matches!(fault.cause, Cause::Load | Cause::State) {
             self.note_fault(fault);
         }
         again

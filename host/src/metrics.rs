@@ -4,6 +4,10 @@
 //! all of them in the Prometheus text format.
 //! Invariant: counting never blocks and never fails.
 
+mod failure;
+
+pub use failure::Failure;
+
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -40,12 +44,14 @@ pub struct Metrics {
     pub plugins_stopped: Counter,
     /// Events that faulted, by the guest's doing.
     pub faults: Counter,
-    /// Events that ran out of CPU or wall time.
+    /// Of these, by a trap, or by an answer that cannot be carried out.
+    pub faults_trap: Counter,
+    /// Of these, out of CPU or wall time.
     pub faults_deadline: Counter,
-    /// Events that ran out of memory.
+    /// Of these, out of memory.
     pub faults_memory: Counter,
-    /// Calls that failed because of the host or of its load.
-    pub faults_host: Counter,
+    /// Calls that failed because there was no room for one more instance.
+    pub faults_load: Counter,
     /// Values of connections' states that did not fit the generation that read them.
     pub state_mismatches: Counter,
     /// Values that a new generation migrated.
@@ -145,6 +151,7 @@ impl Metrics {
         for (name, help, counter) in self.counters() {
             registry.register(name, help, counter.clone());
         }
+        registry.register_collector(Box::new(self.failures()));
     }
 
     fn gauges(&self) -> Vec<Named<'_, Gauge>> {
@@ -168,10 +175,11 @@ impl Metrics {
             ("messages_in", "Messages from clients", &self.messages_in),
             ("messages_out", "Messages to clients", &self.messages_out),
             ("faults", "Events that faulted by the guest's doing", &self.faults),
+            ("faults_trap", "Events that trapped or answered what cannot be done", &self.faults_trap),
             ("faults_deadline", "Events out of time", &self.faults_deadline),
             ("faults_memory", "Events out of memory", &self.faults_memory),
             ("plugins_stopped", "Times that a plugin was stopped after too many faults", &self.plugins_stopped),
-            ("faults_host", "Calls that failed by the host's doing", &self.faults_host),
+            ("faults_load", "Calls for which there was no room", &self.faults_load),
             ("state_mismatches", "Values of the state that did not fit", &self.state_mismatches),
             ("state_migrated", "Values of the state that were migrated", &self.state_migrated),
             ("state_rolled_back", "Values of the state from before a migration", &self.state_rolled_back),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::id::ConnectionId;
-use crate::metrics::Metrics;
+use crate::metrics::{Failure, Metrics};
 use crate::state::Unfit;
 
 /// The most bytes of what a guest has its say in, be it names in its own code: a fault is one record that somebody reads.
@@ -31,8 +31,8 @@ pub enum Cause {
     Answer,
     /// A value of the connection's state does not fit the generation that reads it.
     State,
-    /// No fault of the guest: no room for an instance, or a failure of the host.
-    Host,
+    /// No fault of the guest: there was no room for one more instance.
+    Load,
 }
 
 impl Cause {
@@ -42,7 +42,18 @@ impl Cause {
             Self::Trap | Self::Answer => Some("trap"),
             Self::Deadline => Some("deadline"),
             Self::Memory => Some("memory"),
-            Self::State | Self::Host => None,
+            Self::State | Self::Load => None,
+        }
+    }
+
+    /// What it is counted as.
+    fn failure(self) -> Failure {
+        match self {
+            Self::Trap | Self::Answer => Failure::Trap,
+            Self::Deadline => Failure::Deadline,
+            Self::Memory => Failure::Memory,
+            Self::State => Failure::State,
+            Self::Load => Failure::NoInstance,
         }
     }
 
@@ -54,7 +65,7 @@ impl Cause {
             Self::Memory => "memory",
             Self::Answer => "answer",
             Self::State => "state",
-            Self::Host => "host",
+            Self::Load => "load",
         }
     }
 }
@@ -99,6 +110,7 @@ impl Fault {
             generation = self.generation,
             connection = %connection,
             event = self.event,
+            whose = self.cause.failure().whose(),
             cause = self.cause.word(),
             printed = %self.printed.trim_end(),
             backtrace = %self.backtrace.trim_end(),
@@ -121,20 +133,10 @@ impl Fault {
     }
 
     fn count(&self, metrics: &Metrics) {
-        match self.cause {
-            Cause::Host => {
-                metrics.faults_host.inc();
-                return;
-            }
-            Cause::State => {
-                metrics.state_mismatches.inc();
-                return;
-            }
-            Cause::Deadline => metrics.faults_deadline.inc(),
-            Cause::Memory => metrics.faults_memory.inc(),
-            Cause::Trap | Cause::Answer => 0,
-        };
-        metrics.faults.inc();
+        metrics.count(self.cause.failure());
+        if self.cause.told().is_some() {
+            metrics.faults.inc();
+        }
     }
 }
 

@@ -197,8 +197,8 @@ fn fault(store: &mut Store<Guest>, event: &'static str, error: &wasmtime::Error)
     let guest = store.data_mut();
     let (mut message, backtrace) = Fault::describe(error);
     let noted = guest.cause.or(guest.memory.refused.then_some(Cause::Memory));
-    let host = error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().map(|_| Cause::Host);
-    let cause = noted.or(host).unwrap_or(Cause::Trap);
+    let load = error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().map(|_| Cause::Load);
+    let cause = noted.or(load).unwrap_or(Cause::Trap);
     let limits = guest.identity.tenant.limits();
     match cause {
         Cause::Memory => {

@@ -67,7 +67,7 @@ fn transaction(guest: &mut Guest) -> &mut crate::transaction::Transaction {
 /// Finds out whether a fault came from a value that does not fit.
 pub(super) fn blame(guest: &Guest, mut fault: Fault) -> Box<Fault> {
     let unfit = match (&guest.migrating, fault.cause) {
-        (_, Cause::Host) => None,
+        (_, Cause::Load) => None,
         (Some(key), _) => {
             fault.event = "migrate";
             fault.message = format!("the state {key:?} cannot be migrated: {}", fault.message);

@@ -154,7 +154,7 @@ impl Pool {
             }
         };
         let created = match Instance::create(&self.engine, generation).await {
-            Err(fault) if fault.cause == Cause::Host && self.make_room(None) => {
+            Err(fault) if fault.cause == Cause::Load && self.make_room(None) => {
                 Instance::create(&self.engine, generation).await
             }
             created => created,

@@ -312,7 +312,7 @@ impl Registry {
 
     /// Rolls a young generation back where this fault is one too many. Gives the plugin whose it is, unless it is the host's.
     pub fn judge(&self, fault: &Fault) -> Option<Arc<Plugin>> {
-        let Entry { plugin, .. } = self.find(&fault.plugin).filter(|_| fault.cause != Cause::Host)?;
+        let Entry { plugin, .. } = self.find(&fault.plugin).filter(|_| fault.cause != Cause::Load)?;
         let why = "it faulted at once, or too often";
         if let Some(rejected) = plugin.faulted(fault.generation, why) {
             self.reject(&plugin, &rejected, why);

@@ -19,7 +19,7 @@ use super::room::RoomKey;
 use crate::event::{Origin, Place, Replay};
 use crate::id::{ConnectionId, TenantId, WorkerIndex};
 use crate::message::CloseFrame;
-use crate::metrics::Metrics;
+use crate::metrics::{Failure, Metrics};
 
 /// After this many members in a row that were offered something, the worker's other tasks get their turn: some tenths of a
 /// millisecond.
@@ -224,7 +224,7 @@ impl LocalHub {
     fn offer_to(&self, mailbox: &Mailbox, item: Outgoing) {
         match mailbox.offer(item) {
             Offered::Taken => {}
-            Offered::Closed => drop(self.metrics.slow_consumers.inc()),
+            Offered::Closed => self.metrics.fail(Failure::Slow, mailbox.id()),
             Offered::Dropped { oldest, newest } => {
                 self.metrics.dropped_oldest.inc_by(oldest);
                 self.metrics.dropped_newest.inc_by(newest);

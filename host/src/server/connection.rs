@@ -22,6 +22,7 @@ use crate::event::{Effect, Interface, Joined, Kept, Notice, Replay, Subject};
 use crate::hub::commit::{Commit, Joins, Spot};
 use crate::hub::mailbox::{Mailbox, Outgoing};
 use crate::message::{CloseFrame, Control, Message, close};
+use crate::metrics::Failure;
 use crate::store::Lost;
 use crate::tenants::Tenant;
 
@@ -205,15 +206,15 @@ impl Connection {
     }
 
     fn carry_out(&self, due: Due) -> Option<End> {
-        let metrics = self.worker.metrics();
+        let fail = |failure| self.worker.metrics().fail(failure, self.mailbox.id());
         match due {
             Due::Ping => self.mailbox.put(Outgoing::Control(Control::Ping(Bytes::new()))),
             Due::Idle => {
-                metrics.idle.inc();
+                fail(Failure::Idle);
                 self.mailbox.close(close::IDLE);
             }
             Due::NoPong => {
-                metrics.no_pong.inc();
+                fail(Failure::NoPong);
                 return Some(End::Silent);
             }
             Due::GiveUp => return Some(End::Gone(close::LOST)),
@@ -317,9 +318,8 @@ impl Connection {
     }
 
     fn broken(&self, frame: CloseFrame) -> End {
-        let metrics = self.worker.metrics();
-        let counter = if frame.code == close::TOO_BIG.code { &metrics.too_big } else { &metrics.protocol_errors };
-        counter.inc();
+        let failure = if frame.code == close::TOO_BIG.code { Failure::TooBig } else { Failure::Protocol };
+        self.worker.metrics().fail(failure, self.mailbox.id());
         End::Close(frame)
     }
 

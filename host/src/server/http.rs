@@ -22,6 +22,7 @@ use super::refusal::{Body, Refusal};
 use super::worker::{Load, Worker};
 use super::{files, peer, upgrade};
 use crate::id::TenantId;
+use crate::metrics::Failure;
 use crate::path;
 
 /// The most bytes of a head; hyper accepts no smaller bound.
@@ -51,8 +52,8 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) 
         }
     };
     if let Err(error) = served {
-        worker.metrics().bad_heads.inc();
-        tracing::debug!(%peer, "request head: {error}");
+        worker.metrics().count(Failure::BadHead);
+        tracing::debug!(%peer, whose = Failure::BadHead.whose(), "request head: {error}");
     }
 }
 

@@ -16,6 +16,8 @@ use tokio::time::timeout;
 use self::proxy_protocol::BadHeader;
 use super::worker::Worker;
 use crate::config::ProxiesConfig;
+use crate::id::ConnectionId;
+use crate::metrics::Failure;
 
 /// Who is at the other end of a socket. Reads the header of the PROXY protocol where there has to be one, and nothing
 /// behind it; none where the socket is to be closed.
@@ -72,15 +74,16 @@ fn refuse(worker: &Worker, (socket, is_trusted): (SocketAddr, bool), reason: &Ba
         BadHeader::Gone => return,
         // It owed no header, so it is late with its request.
         BadHeader::Late if !is_trusted => {
-            worker.metrics().bad_heads.inc();
+            worker.metrics().fail(Failure::BadHead, ConnectionId::NONE);
             return;
         }
         _ => {}
     }
-    if worker.metrics().bad_proxy_headers.inc() == 0 {
-        tracing::warn!(peer = %socket, "a connection was closed: {reason}; further ones are counted, and logged as debug");
+    let whose = Failure::BadProxyHeader.whose();
+    if worker.metrics().count(Failure::BadProxyHeader) == 0 {
+        tracing::warn!(peer = %socket, whose, "a connection was closed: {reason}; further ones are counted, and logged as debug");
     } else {
-        tracing::debug!(peer = %socket, "a connection was closed: {reason}");
+        tracing::debug!(peer = %socket, whose, "a connection was closed: {reason}");
     }
 }
 

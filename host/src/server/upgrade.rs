@@ -30,8 +30,9 @@ use crate::event::{Header, Kept, Subject};
 use crate::handshake::{Handshake, Parts};
 use crate::hub::commit::{Commit, Joins, abandon};
 use crate::hub::mailbox::{Bounds, Mailbox};
-use crate::id::TenantId;
+use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, close};
+use crate::metrics::Failure;
 use crate::routes::capacity::Slot;
 use crate::routes::{Captures, Route};
 use crate::store::Lost;
@@ -98,7 +99,7 @@ pub async fn open(
     let (head, _) = request.into_parts();
     let upgrade = head::check(&head)?;
     if let Err(refusal) = head::check_origin(&head.headers, &target.chain.route().origins) {
-        worker.metrics().refused_origin.inc();
+        worker.metrics().fail(Failure::Origin, ConnectionId::NONE);
         return Err(refusal);
     }
     if *worker.shared().stopping.borrow() {
@@ -109,7 +110,7 @@ pub async fn open(
         return Err(Refusal::Suspended);
     }
     if target.chain.is_stopped() {
-        worker.metrics().refused_stopped.inc();
+        worker.metrics().fail(Failure::Stopped, ConnectionId::NONE);
         return Err(Refusal::Stopped);
     }
     let slot = match route.capacity.take() {
@@ -117,7 +118,7 @@ pub async fn open(
         Err(when_full) => return full(worker, when_full, (&upgrade.key, upgraded), load),
     };
     let Some(place) = route.tenant.take_place() else {
-        worker.metrics().refused_tenant.inc();
+        worker.metrics().fail(Failure::TenantFull, ConnectionId::NONE);
         return Err(Refusal::Full(StatusCode::TOO_MANY_REQUESTS));
     };
     let held = Held { _load: load, _slot: Some((slot, place)) };
@@ -136,7 +137,7 @@ fn full(
     (key, upgraded): (&str, OnUpgrade),
     load: Load,
 ) -> Result<Response<Body>, Refusal> {
-    worker.metrics().refused_capacity.inc();
+    worker.metrics().fail(Failure::RouteFull, ConnectionId::NONE);
     let frame = match when_full {
         WhenFull::Respond(status) => return Err(Refusal::Full(status)),
         WhenFull::Close(frame) => frame,
@@ -287,7 +288,7 @@ async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFram
     let Some(socket) = socket(&worker, upgraded, &unnamed).await else { return };
     let closing = tokio::time::timeout(worker.limits().close(), socket.close(&frame));
     if closing.await.is_err() {
-        worker.metrics().close_timeouts.inc();
+        worker.metrics().fail(Failure::CloseTimeout, ConnectionId::NONE);
     }
 }
 

@@ -28,7 +28,7 @@ use crate::hub::local::LocalHub;
 use crate::id::{ConnectionIds, WorkerIndex};
 use crate::limits::Limits;
 use crate::message::close;
-use crate::metrics::Metrics;
+use crate::metrics::{Failure, Metrics};
 use crate::services::{Home, Services};
 
 /// How many accepted sockets may wait for a worker.
@@ -162,8 +162,11 @@ impl Worker {
         let worker = self.clone();
         tokio::task::spawn_local(async move {
             while tokio::task::spawn_local(task(worker.clone())).await.is_err_and(|error| error.is_panic()) {
-                worker.metrics().panics.inc();
-                tracing::error!("a worker's own task panicked and is begun anew; this is a bug of the server");
+                worker.metrics().count(Failure::Panic);
+                tracing::error!(
+                    whose = Failure::Panic.whose(),
+                    "a worker's own task panicked and is begun anew; this is a bug of the server"
+                );
             }
         });
     }

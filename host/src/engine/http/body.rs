@@ -137,6 +137,7 @@ impl Body for Inbound {
                 Err(limit) => Some(Err(Error::HttpResponseBodySize(Some(limit)))),
             },
             Some(Err(error)) => Some(Err(self.cut_off().unwrap_or_else(|| explain(&error)))),
+            // hyper itself tells the two apart, but for versions that did not.
             None => self.cut_off().map(Err),
         })
     }

@@ -5,6 +5,7 @@
 
 use super::{Connection, End};
 use crate::message::{CloseFrame, close};
+use crate::metrics::Failure;
 use crate::server::socket::Socket;
 
 impl Connection {
@@ -17,7 +18,7 @@ impl Connection {
             End::Silent => (self.timed(socket.close(&close::NO_PONG)).await, close::LOST),
         };
         if !parting {
-            self.worker.metrics().close_timeouts.inc();
+            self.worker.metrics().fail(Failure::CloseTimeout, self.mailbox.id());
         }
         frame
     }
@@ -52,12 +53,13 @@ impl Drop for Connection {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let metrics = self.worker.metrics();
-            metrics.panics.inc();
+            metrics.count(Failure::Panic);
             metrics.connections.dec();
             self.set_alarm(None);
             self.worker.local.disown(&self.mailbox);
             let (connection, plugin) = (self.mailbox.id(), &self.chain.route().handler);
-            tracing::error!(%connection, %plugin, "the host panicked in this connection, which ends; this is a bug of the server");
+            let whose = Failure::Panic.whose();
+            tracing::error!(%connection, %plugin, whose, "the host panicked in this connection, which ends; this is a bug of the server");
         }
     }
 }
