@@ -5,8 +5,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::attacks::{self, corpus};
 use crate::load::Cell;
 use crate::report::Detail;
 use crate::round::Times;
@@ -24,6 +26,8 @@ pub enum Benchmark {
     Echo(Arguments),
     /// A plugin that is swapped: how long that takes, and what open connections notice.
     Reload(ReloadArguments),
+    /// A tenant that attacks: what others notice.
+    Attacks(AttackArguments),
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -122,6 +126,47 @@ pub struct ReloadArguments {
     pub max_dev_ms: Option<f64>,
 }
 
+#[derive(Args)]
+pub struct AttackArguments {
+    /// Run these attacks only; `crowd` is the one with many tenants.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = attack_names(), hide_possible_values = true)]
+    pub only: Vec<String>,
+    /// Rounds of each attack.
+    #[arg(long, default_value_t = 3, value_parser = at_least_one)]
+    pub rounds: usize,
+    /// Seconds of each half of a round, undisturbed and attacked.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// A binary to measure instead of building Switchboard.
+    #[arg(long, value_name = "PATH")]
+    pub server: Option<PathBuf>,
+    /// Write the raw numbers to a file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Fail when an attack adds more to the round trips of others at p99, in the median.
+    #[arg(long, value_name = "MS")]
+    pub max_added_ms: Option<f64>,
+    /// Fail when one that works on much memory at once adds more.
+    #[arg(long, value_name = "MS")]
+    pub max_added_bulk_ms: Option<f64>,
+}
+
+impl AttackArguments {
+    pub fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+
+    pub fn times(&self) -> attacks::Times {
+        attacks::Times { rounds: self.rounds, measured: Duration::from_secs(self.seconds) }
+    }
+}
+
+/// Names that do not exist are told with those that do.
+fn attack_names() -> PossibleValuesParser {
+    let names = corpus::all().into_iter().map(|attack| attack.name);
+    PossibleValuesParser::new(names.chain([attacks::CROWD]))
+}
+
 impl ReloadArguments {
     pub fn wants(&self, part: Part) -> bool {
         self.only.is_empty() || self.only.contains(&part)
@@ -167,5 +212,25 @@ mod tests {
         let Benchmark::Echo(arguments) = line.command else { panic!("it is the echo") };
         let Cell { connections, in_flight, size } = arguments.cell();
         assert_eq!((connections, in_flight, size), (64, 1, 64));
+    }
+
+    #[test]
+    fn attacks_are_named_and_those_that_do_not_exist_refused() {
+        let parsed = |only: &str| match CommandLine::try_parse_from(["bench", "attacks", "--only", only])?.command {
+            Benchmark::Attacks(arguments) => Ok::<_, clap::Error>(arguments),
+            _ => panic!("it is the attacks"),
+        };
+        let some = parsed("endless-loop,crowd").unwrap();
+        assert!(some.wants("endless-loop") && some.wants("crowd") && !some.wants("timers"));
+        let refused = parsed("endless-lop").err().unwrap().to_string();
+        assert!(refused.contains("bulk-memory"), "{refused}");
+    }
+
+    #[test]
+    fn all_attacks_are_meant_where_none_is_named() {
+        let line = CommandLine::try_parse_from(["bench", "attacks", "--rounds", "2"]).unwrap();
+        let Benchmark::Attacks(arguments) = line.command else { panic!("it is the attacks") };
+        assert!(corpus::all().iter().all(|attack| arguments.wants(attack.name)) && arguments.wants(attacks::CROWD));
+        assert_eq!(arguments.times().rounds, 2);
     }
 }

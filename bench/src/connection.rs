@@ -48,12 +48,12 @@ pub struct Answers {
 }
 
 impl Connection {
-    pub fn open(address: SocketAddr, script: &Script) -> Result<Self> {
+    pub fn open(address: SocketAddr, target: &str, script: &Script) -> Result<Self> {
         let socket =
             TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("connecting to {address}"))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        upgrade(&socket, address, "/ws").context("in the WebSocket handshake")?;
+        upgrade(&socket, address, target).context("in the WebSocket handshake")?;
         first_echo(&socket, script).context("waiting for the first echo")?;
         socket.set_nonblocking(true)?;
         Ok(Self::over(socket))
@@ -111,6 +111,11 @@ impl Connection {
         Answers { count, round_trip: self.take_round_trip(now) }
     }
 
+    /// Since when an answer is waited for.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        self.timed.as_ref().map(|timed| timed.since)
+    }
+
     fn take_round_trip(&mut self, now: Instant) -> Option<Duration> {
         let done = self.timed.as_ref().is_some_and(|timed| timed.message <= self.answered);
         if !done {
@@ -135,12 +140,16 @@ impl Drop for Connection {
 
 /// Makes a WebSocket of a socket.
 pub fn upgrade(mut socket: &TcpStream, address: SocketAddr, target: &str) -> Result<()> {
-    let request = format!(
+    socket.write_all(handshake(address, target).as_bytes())?;
+    check_head(&read_head(socket)?)
+}
+
+/// The request for a WebSocket at this path.
+pub fn handshake(address: SocketAddr, target: &str) -> String {
+    format!(
         "GET {target} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    );
-    socket.write_all(request.as_bytes())?;
-    check_head(&read_head(socket)?)
+    )
 }
 
 /// Reads up to the empty line and not a byte further, because what follows belongs to the WebSocket.

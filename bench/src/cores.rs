@@ -6,6 +6,7 @@
 
 use std::io;
 use std::process::{Child, Command};
+use std::sync::OnceLock;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -25,9 +26,9 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// Divides the cores that this thread may use. Called before anything is placed.
+    /// Divides the cores that this process may use.
     pub fn divide() -> io::Result<Self> {
-        let all = sched_getaffinity(None)?;
+        let all = allowed()?;
         let last = (0..CpuSet::MAX_CPU).rev().find(|core| all.is_set(*core));
         let (mut servers, mut generator) = (all, all);
         if let (Some(last), 2..) = (last, all.count()) {
@@ -40,7 +41,7 @@ impl Cores {
 
     /// Places nothing: servers and generator may use all cores, as they would where nobody measures.
     pub fn share() -> io::Result<Self> {
-        let all = sched_getaffinity(None)?;
+        let all = allowed()?;
         Ok(Self { servers: all, generator: all, count: all.count() as usize })
     }
 
@@ -63,6 +64,13 @@ impl Cores {
     }
 }
 
+/// The cores that this process had before any of its threads was placed. Called first by a thread that is not placed yet.
+fn allowed() -> io::Result<CpuSet> {
+    static ALLOWED: OnceLock<CpuSet> = OnceLock::new();
+    let own = sched_getaffinity(None)?;
+    Ok(*ALLOWED.get_or_init(|| own))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +83,15 @@ mod tests {
         assert_eq!(shared, usize::from(cores.count() == 1));
         let placed = cores.servers.count() + cores.generator.count();
         assert_eq!(placed as usize, cores.count() + shared);
+    }
+
+    #[test]
+    fn who_is_placed_can_divide_again() {
+        let cores = Cores::divide().unwrap();
+        let mut child = cores.spawn(&mut Command::new("true")).unwrap();
+        child.wait().unwrap();
+        let again = Cores::divide().unwrap();
+        assert_eq!((again.servers, again.generator), (cores.servers, cores.generator));
     }
 
     #[test]

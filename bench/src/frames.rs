@@ -8,6 +8,7 @@
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const FINAL_TEXT: u8 = 0x81;
 const FINAL_CLOSE: u8 = 0x88;
+const FINAL_PING: u8 = 0x89;
 const MASKED: u8 = 0x80;
 const NORMAL_CLOSURE: u16 = 1000;
 
@@ -26,6 +27,11 @@ pub fn server_text(payload: &[u8]) -> Vec<u8> {
 /// The frame with which a client says that it is done.
 pub fn client_close() -> Vec<u8> {
     masked(FINAL_CLOSE, &NORMAL_CLOSURE.to_be_bytes())
+}
+
+/// A ping without payload: its answer says that what came before it was dealt with.
+pub fn client_ping() -> Vec<u8> {
+    masked(FINAL_PING, &[])
 }
 
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {

@@ -5,7 +5,8 @@
 //! while it runs out, and only counted in between.
 //! Invariant: until `finish`, every connection has exactly `in_flight` messages that wait for their echo.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -50,6 +51,16 @@ pub struct Tally {
     pub round_trips: Vec<u32>,
 }
 
+/// What was seen of every message while each was timed.
+pub struct Sampled {
+    /// Nanoseconds, of the messages that were answered, and of those that still waited at the end, until then.
+    pub round_trips: Vec<u32>,
+    /// How much later than planned the generator wrote each message, in nanoseconds.
+    pub late: Vec<u32>,
+    /// The longest turn of the generator itself, in nanoseconds.
+    pub turn: u32,
+}
+
 /// What was seen of each connection while it was watched.
 pub struct Watched {
     pub seconds: f64,
@@ -64,6 +75,7 @@ enum Phase {
     WarmUp,
     Measured,
     Watched,
+    Sampled,
     RunningOut,
 }
 
@@ -87,22 +99,46 @@ pub struct Load {
     tally: Tally,
     /// For each connection, while it is watched.
     gaps: Vec<Gap>,
-    /// How long a connection rests before it says its next message, and which are resting, in order of their time.
-    pause: Duration,
-    resting: VecDeque<(Instant, usize)>,
+    /// How long each connection rests before it says its next message, none where none does, and which are resting, the one
+    /// whose time is next first.
+    pauses: Vec<Duration>,
+    resting: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// By how much each message was late, while they are sampled.
+    late: Vec<u32>,
 }
 
 impl Load {
     /// Opens all connections and sends the first messages.
     pub fn start(address: SocketAddr, cell: Cell, waiting: Waiting) -> Result<Self> {
         let script = Script::new(cell.size, cell.in_flight);
-        let mut connections = open_all(address, cell.connections, &script)?;
+        let connections = open_all(address, cell.connections, &script)?;
+        Self::begin(connections, script, (cell.in_flight, waiting))
+    }
+
+    /// The same, with a pause of each connection between an answer and its next message.
+    pub fn start_paced(address: SocketAddr, cell: Cell, pause: Duration) -> Result<Self> {
+        Ok(Self { pauses: vec![pause; cell.connections], ..Self::start(address, cell, Waiting::Asleep)? })
+    }
+
+    /// A connection to each of these targets, one message in flight on each, with pauses that differ by up to a quarter of
+    /// this one, so that connections which were answered together do not go on together.
+    pub fn start_uneven(address: SocketAddr, targets: &[String], (size, pause): (usize, Duration)) -> Result<Self> {
+        let script = Script::new(size, 1);
+        let connections =
+            targets.iter().map(|target| open_one(address, target, &script)).collect::<Result<Vec<_>>>()?;
+        // A connection's place in the line is a few thousands at most.
+        let (count, quarter) = (targets.len() as u32, pause / 4);
+        let pauses = (0..count).map(|place| pause - quarter + quarter * 2 * place / count).collect();
+        Ok(Self { pauses, ..Self::begin(connections, script, (1, Waiting::Asleep))? })
+    }
+
+    fn begin(mut connections: Vec<Connection>, script: Script, (in_flight, waiting): (usize, Waiting)) -> Result<Self> {
         let epoll = register(&connections)?;
         for connection in &mut connections {
-            connection.ask(cell.in_flight, Instant::now(), &script)?;
+            connection.ask(in_flight, Instant::now(), &script)?;
         }
         Ok(Self {
-            waiting: (cell.connections * cell.in_flight) as u64,
+            waiting: (connections.len() * in_flight) as u64,
             connections,
             script,
             epoll,
@@ -113,14 +149,10 @@ impl Load {
             heard: Instant::now(),
             tally: Tally::default(),
             gaps: Vec::new(),
-            pause: Duration::ZERO,
-            resting: VecDeque::new(),
+            pauses: Vec::new(),
+            resting: BinaryHeap::new(),
+            late: Vec::new(),
         })
-    }
-
-    /// The same, with a pause of each connection between an answer and its next message.
-    pub fn start_paced(address: SocketAddr, cell: Cell, pause: Duration) -> Result<Self> {
-        Ok(Self { pause, ..Self::start(address, cell, Waiting::Asleep)? })
     }
 
     pub fn warm_up(&mut self, duration: Duration) -> Result<()> {
@@ -151,6 +183,23 @@ impl Load {
         self.phase = Phase::Measured;
         let gaps = self.gaps.iter().map(|gap| nanoseconds(gap.longest.max(now - gap.last))).collect();
         Ok(Watched { seconds: start.elapsed().as_secs_f64(), gaps, turn: nanoseconds(turn) })
+    }
+
+    /// Times every message and compares every answer.
+    pub fn sample(&mut self, duration: Duration) -> Result<Sampled> {
+        self.phase = Phase::Sampled;
+        let (end, mut turn) = (Instant::now() + duration, Duration::ZERO);
+        while Instant::now() < end {
+            self.await_events()?;
+            let woken = Instant::now();
+            self.serve_ready()?;
+            turn = turn.max(woken.elapsed());
+        }
+        self.phase = Phase::WarmUp;
+        let Tally { mut round_trips, .. } = std::mem::take(&mut self.tally);
+        let waiting = self.connections.iter().filter_map(Connection::waiting_since);
+        round_trips.extend(waiting.map(|since| nanoseconds(since.elapsed())));
+        Ok(Sampled { round_trips, late: std::mem::take(&mut self.late), turn: nanoseconds(turn) })
     }
 
     /// Sends nothing more and waits for the echoes that are still to come.
@@ -190,16 +239,24 @@ impl Load {
     /// Has those speak whose rest is over.
     fn wake_rested(&mut self) -> Result<()> {
         let now = Instant::now();
-        while let Some((_, place)) = self.resting.pop_front_if(|(due, _)| *due <= now) {
-            self.connections[place].ask(1, now, &self.script)?;
+        while let Some(&Reverse((due, place))) = self.resting.peek()
+            && due <= now
+        {
+            self.resting.pop();
+            let asked = Instant::now();
+            if self.phase == Phase::Sampled {
+                self.late.push(nanoseconds(asked - due));
+            }
+            self.connections[place].ask(1, asked, &self.script)?;
         }
         Ok(())
     }
 
     /// How long to wait for events: never longer than until a rest is over.
     fn patience(&self) -> Timespec {
-        let Some((due, _)) = self.resting.front() else { return self.patience };
+        let Some(Reverse((due, _))) = self.resting.peek() else { return self.patience };
         let rest = due.saturating_duration_since(Instant::now());
+        // Rests are shorter than a second.
         Timespec { tv_sec: 0, tv_nsec: rest.subsec_nanos().into() }
     }
 
@@ -232,7 +289,7 @@ impl Load {
     /// Counts the echoes in the first `count` bytes of the buffer, and sends as many messages as were answered.
     fn take(&mut self, place: usize, count: usize) -> Result<()> {
         let connection = &mut self.connections[place];
-        if matches!(self.phase, Phase::WarmUp | Phase::RunningOut) {
+        if matches!(self.phase, Phase::WarmUp | Phase::Sampled | Phase::RunningOut) {
             connection.check(&self.buffer[..count], &self.script)?;
         }
         let now = Instant::now();
@@ -241,7 +298,7 @@ impl Load {
             self.waiting -= answers.count;
             return Ok(());
         }
-        if self.phase == Phase::Measured {
+        if matches!(self.phase, Phase::Measured | Phase::Sampled) {
             self.tally.add(answers.count, answers.round_trip);
         }
         if answers.count == 0 {
@@ -250,8 +307,8 @@ impl Load {
         if self.phase == Phase::Watched {
             self.gaps[place].note(now);
         }
-        if !self.pause.is_zero() {
-            self.resting.extend((0..answers.count).map(|_| (now + self.pause, place)));
+        if let Some(pause) = self.pauses.get(place) {
+            self.resting.extend((0..answers.count).map(|_| Reverse((now + *pause, place))));
             return Ok(());
         }
         // No more can be answered than was in flight, which is a usize.
@@ -282,12 +339,12 @@ fn nanoseconds(time: Duration) -> u32 {
 
 /// Opens connections one after the other and keeps them; each has echoed one message.
 pub fn open_all(address: SocketAddr, count: usize, script: &Script) -> Result<Vec<Connection>> {
-    (0..count)
-        .map(|number| {
-            interrupt::check()?;
-            Connection::open(address, script).with_context(|| format!("connection {number}"))
-        })
-        .collect()
+    (0..count).map(|number| open_one(address, "/ws", script).with_context(|| format!("connection {number}"))).collect()
+}
+
+fn open_one(address: SocketAddr, target: &str, script: &Script) -> Result<Connection> {
+    interrupt::check()?;
+    Connection::open(address, target, script)
 }
 
 /// Edge-triggered for both directions, so that nothing has to be registered again when a write does not fit.

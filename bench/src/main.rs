@@ -1,12 +1,14 @@
-//! `bench`: measures Switchboard side by side with other WebSocket servers on this machine, and what a reload costs.
+//! `bench`: measures Switchboard side by side with other WebSocket servers on this machine, what a reload costs, and what
+//! attacks cost others.
 //!
-//! Read from the top: `arguments` (what was typed), `echo` (which rounds of which servers), `reload` (swaps of a plugin), `prepare` and `peer` (getting
+//! Read from the top: `arguments` (what was typed), `echo` (which rounds of which servers), `reload` (swaps of a plugin), `attacks` (hostile tenants), `prepare` and `peer` (getting
 //! servers, running them), `cores` (what runs where), `round` and `idle` (one measurement), `load`, `connection`, `script` and `frames` (the
 //! generator itself), `proc` and `stats` (figures), `results` and `report` (what is shown).
 
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod attacks;
 mod connection;
 mod cores;
 mod echo;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Benchmark::Echo(arguments) => echo::run(&arguments),
         Benchmark::Reload(arguments) => reload::run(&arguments),
+        Benchmark::Attacks(arguments) => attacks::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -58,10 +58,33 @@ pub fn build(server: &Path, project: &Path) -> Result<()> {
     run(Command::new(server).arg("build").arg(project).current_dir(workspace_root()?))
 }
 
+/// Has cargo do something in this workspace, with these variables in its environment.
+pub fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    run(Command::new("cargo").args(arguments).envs(variables.iter().copied()).current_dir(workspace_root()?))
+}
+
 /// The folder for what is needed below `target/`, made if it is not there.
 pub fn bench_folder() -> Result<PathBuf> {
     let folder = target_folder(&workspace_root()?).join("bench");
     fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// A folder below `target/` without what an earlier run left, so that no server finds anything in its cache.
+pub fn empty_folder(name: &str) -> Result<PathBuf> {
+    let all = bench_folder()?.join("sites");
+    fs::create_dir_all(&all)?;
+    for left in fs::read_dir(&all)? {
+        let left = left?.path();
+        let own = left.file_stem().is_some_and(|stem| Path::new(stem).with_extension("") == Path::new(name));
+        if own && left.is_dir() {
+            fs::remove_dir_all(left)?;
+        } else if own {
+            fs::remove_file(left)?;
+        }
+    }
+    let folder = all.join(name);
+    fs::create_dir(&folder)?;
     Ok(folder)
 }
 

@@ -20,6 +20,21 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
+/// Seconds that the threads of a process whose names begin so were ready to run so far, while something else had the core.
+pub fn waited_seconds(pid: u32, name: &str) -> Result<f64> {
+    let path = format!("/proc/{pid}/task");
+    let mut nanoseconds = 0;
+    for task in fs::read_dir(&path).with_context(|| format!("reading {path}"))? {
+        let read = |file: &str| task.as_ref().ok().and_then(|task| fs::read_to_string(task.path().join(file)).ok());
+        // A thread may end in between.
+        let (Some(own), Some(schedule)) = (read("comm"), read("schedstat")) else { continue };
+        if own.starts_with(name) {
+            nanoseconds += run_delay(&schedule).with_context(|| format!("no times in schedstat of {path}"))?;
+        }
+    }
+    Ok(nanoseconds as f64 / 1e9)
+}
+
 /// Bytes of a process that are in memory.
 pub fn resident_bytes(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
@@ -56,6 +71,11 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
+/// The second of three numbers: on the core, ready for it, and how often.
+fn run_delay(schedstat: &str) -> Option<u64> {
+    schedstat.split_whitespace().nth(1)?.parse().ok()
+}
+
 fn resident(rollup: &str) -> Option<u64> {
     let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -74,6 +94,13 @@ mod tests {
         }
         assert_eq!(cpu_ticks("42 (bun) S 1"), None);
         assert_eq!(cpu_ticks(""), None);
+    }
+
+    #[test]
+    fn what_a_thread_waits_is_between_what_it_runs_and_how_often() {
+        assert_eq!(run_delay("900 123 7\n"), Some(123));
+        assert_eq!(run_delay(""), None);
+        assert!(waited_seconds(std::process::id(), "").unwrap() >= 0.0);
     }
 
     #[test]

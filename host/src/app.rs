@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use self::settings::Settings;
@@ -83,8 +82,7 @@ impl Loaded {
         let memory = Memory::new(&config.rooms, &clock, &tenants, &metrics);
         let (hub, inboxes) = Hub::new(workers, &limits, &metrics, memory);
         let store = Store::new(&tenants, &clock, &metrics);
-        let limits = ArcSwap::from_pointee(limits);
-        let abilities = Abilities { clock, limits, tenants, metrics, hub, store };
+        let abilities = Abilities { clock, tenants, metrics, hub, store };
         let engine = Engine::new(abilities, options.reuse, options.compiler.clone());
         let engine = engine.map_err(|error| anyhow!("{error:?}"))?;
         let registry = Registry::load(engine, sources(config), &config.state)?;

@@ -23,6 +23,7 @@ mod migration;
 pub mod output;
 pub mod plugin;
 pub mod pool;
+mod random;
 pub mod registry;
 pub mod rollout;
 pub mod scribe;
@@ -33,7 +34,7 @@ pub mod watcher;
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::Guard;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
@@ -66,9 +67,7 @@ pub enum Reuse {
 pub struct Abilities {
     /// Time, as guests see it.
     pub clock: Clock,
-    /// What an event may take. Another configuration puts others in their place.
-    pub limits: ArcSwap<Limits>,
-    /// Whose limits apply to what.
+    /// Whose limits apply to what; those of the unnamed one are the server's.
     pub tenants: Arc<Tenants>,
     /// Where refusals and faults are counted.
     pub metrics: Arc<Metrics>,
@@ -81,7 +80,7 @@ pub struct Abilities {
 impl Abilities {
     /// The limits in force, for use now and not for keeping.
     pub fn limits(&self) -> Guard<Arc<Limits>> {
-        self.limits.load()
+        self.tenants.server_limits()
     }
 
     /// Has these limits, these tenants and these words on rooms apply from here on, as far as a running server can change
@@ -90,7 +89,6 @@ impl Abilities {
         let limits = limits.clone().beside_fixed(&self.limits());
         self.tenants.change(terms(&limits, tenants));
         self.hub.rooms().memory().change(rooms);
-        self.limits.store(Arc::new(limits));
     }
 }
 

@@ -18,6 +18,7 @@ pub mod path;
 pub mod routes;
 pub mod server;
 pub mod services;
+pub mod slot;
 pub mod state;
 pub mod store;
 pub mod tenants;

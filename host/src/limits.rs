@@ -50,6 +50,14 @@ pub struct Limits {
     pub tenant_rooms: usize,
     /// Members of one room, implicit ones apart.
     pub room_members: usize,
+    /// Messages of the clients of one tenant, a second, over all workers; 0 for as many as come.
+    pub messages_in: u64,
+    /// The same, in bytes.
+    pub bytes_in: u64,
+    /// Messages to the clients of one tenant, a second, over all workers; 0 for as many as there are.
+    pub messages_out: u64,
+    /// The same, in bytes.
+    pub bytes_out: u64,
     /// What the rooms of one tenant keep together, and what slow readers still hold of it.
     pub history_bytes: usize,
     /// One value of the store.
@@ -132,6 +140,10 @@ impl Default for Limits {
             tenant_instances: 1000,
             tenant_rooms: 1_000_000,
             room_members: 1_000_000,
+            messages_in: 0,
+            bytes_in: 0,
+            messages_out: 0,
+            bytes_out: 0,
             history_bytes: 256 * MIB,
             store_value_bytes: 64 * KIB,
             store_keys: 100_000,
@@ -175,6 +187,10 @@ impl Limits {
             tenant_instances: self.tenant_instances.min(32),
             tenant_rooms: self.tenant_rooms.min(10_000),
             room_members: self.room_members.min(10_000),
+            messages_in: slower(self.messages_in, 20_000),
+            bytes_in: slower(self.bytes_in, 64 * MIB as u64),
+            messages_out: slower(self.messages_out, 200_000),
+            bytes_out: slower(self.bytes_out, 256 * MIB as u64),
             history_bytes: self.history_bytes.min(32 * MIB),
             guest_memory_bytes: self.guest_memory_bytes.min(16 * MIB),
             http_requests: self.http_requests.min(20),
@@ -310,6 +326,11 @@ impl Limits {
     }
 }
 
+/// The lower of two rates, the first of which may be none.
+fn slower(rate: u64, other: u64) -> u64 {
+    if rate == 0 { other } else { rate.min(other) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,6 +362,14 @@ mod tests {
         let started = Limits { instances: 3, rooms: 1, ..Limits::default() };
         let next = Limits { instances: 9, inbox_mails: 7, rooms: 5, ..Limits::default() }.beside_fixed(&started);
         assert_eq!((next.fixed(), next.rooms), (started.fixed(), 5));
+    }
+
+    #[test]
+    fn tenants_have_rates_also_where_the_server_has_none() {
+        for (server, tenant) in [(0, 20_000), (5, 5), (100_000, 20_000)] {
+            let limits = Limits { messages_in: server, ..Limits::default() };
+            assert_eq!(limits.for_tenants().messages_in, tenant);
+        }
     }
 
     #[test]

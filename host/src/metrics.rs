@@ -40,6 +40,10 @@ pub struct Metrics {
     pub panics: Counter,
     /// Messages to clients.
     pub messages_out: Counter,
+    /// Times that a message of a client waited for the rate of its tenant.
+    pub throttled_in: Counter,
+    /// Times that a message to a client waited for the rate of its tenant.
+    pub throttled_out: Counter,
     /// Times that a plugin was kept from events after too many faults.
     pub plugins_stopped: Counter,
     /// Events that faulted, by the guest's doing.
@@ -174,6 +178,8 @@ impl Metrics {
             ("refused_tenant", "Handshakes for a tenant with all its connections", &self.refused_tenant),
             ("messages_in", "Messages from clients", &self.messages_in),
             ("messages_out", "Messages to clients", &self.messages_out),
+            ("throttled_in", "Messages from clients that waited for the rate of their tenant", &self.throttled_in),
+            ("throttled_out", "Messages to clients that waited for the rate of their tenant", &self.throttled_out),
             ("faults", "Events that faulted by the guest's doing", &self.faults),
             ("faults_trap", "Events that trapped or answered what cannot be done", &self.faults_trap),
             ("faults_deadline", "Events out of time", &self.faults_deadline),

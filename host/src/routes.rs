@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use self::capacity::{Capacity, Taken};
+use self::capacity::Capacity;
 use crate::config::{RouteConfig, SlowPolicy, TenantConfig};
 use crate::handshake::RouteNames;
 use crate::id::TenantId;
 use crate::path::pattern::Pattern;
+use crate::slot::Taken;
 use crate::tenants::{Tenant, Tenants};
 
 /// Which route: an index into the list of all.

@@ -4,6 +4,8 @@
 //! configuration has belongs to the unnamed one, whose limits are the server's.
 //! Invariant: one tenant is one object for as long as anything of it lives, so what it uses is counted in one place.
 
+pub mod rates;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,6 +15,8 @@ use tokio::sync::Notify;
 
 use crate::id::TenantId;
 use crate::limits::Limits;
+use crate::slot::{Slot, Taken};
+use rates::Rates;
 
 /// All tenants of a server.
 pub struct Tenants {
@@ -24,10 +28,12 @@ pub struct Tenant {
     id: TenantId,
     limits: ArcSwap<Limits>,
     suspended: AtomicBool,
-    connections: Arc<AtomicUsize>,
+    /// How fast its messages may come and go.
+    pub rates: Rates,
+    connections: Arc<Taken>,
+    instances: Arc<Taken>,
     /// Outgoing HTTP requests that are on their way.
-    requests: Arc<AtomicUsize>,
-    instances: AtomicUsize,
+    requests: Arc<Taken>,
     /// Told when an instance ends.
     ended: Notify,
     /// How many events wait for that.
@@ -48,19 +54,24 @@ pub struct Terms {
     pub suspended: bool,
 }
 
-/// One live instance among those that a tenant may have, given back when it is dropped.
+/// One live instance among those that a tenant may have. Dropped, it is given back, and who waits for one is told.
 #[derive(Debug)]
-pub struct Live(Arc<Tenant>);
-
-/// One connection, or one outgoing request, among those that a tenant may have, given back when it is dropped.
-#[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
+pub struct Live {
+    /// There until then.
+    slot: Option<Slot>,
+    tenant: Arc<Tenant>,
+}
 
 impl Tenants {
     /// The unnamed one, with the server's limits.
     pub fn new(limits: &Limits) -> Arc<Self> {
         let unnamed = Tenant::new(Terms { id: TenantId::UNNAMED, limits: limits.clone(), suspended: false });
         Arc::new(Self { known: ArcSwap::from_pointee(HashMap::from([(TenantId::UNNAMED, unnamed)])) })
+    }
+
+    /// The limits of the server as a whole, which are those of the unnamed one, for use now and not for keeping.
+    pub fn server_limits(&self) -> Guard<Arc<Limits>> {
+        self.of(TenantId::UNNAMED).limits()
     }
 
     /// A tenant; one that no configuration has any more may use what the server's own may.
@@ -95,12 +106,26 @@ impl Tenants {
 
 impl Tenant {
     fn new(terms: Terms) -> Arc<Self> {
-        let (limits, suspended) = (ArcSwap::from_pointee(terms.limits), AtomicBool::new(terms.suspended));
+        let (rates, suspended) = (Rates::new(&terms.limits), AtomicBool::new(terms.suspended));
+        let limits = ArcSwap::from_pointee(terms.limits);
         let (connections, requests, instances, ended, short, rooms, kept) = Default::default();
-        Arc::new(Self { id: terms.id, limits, suspended, connections, requests, instances, ended, short, rooms, kept })
+        Arc::new(Self {
+            id: terms.id,
+            limits,
+            suspended,
+            rates,
+            connections,
+            requests,
+            instances,
+            ended,
+            short,
+            rooms,
+            kept,
+        })
     }
 
     fn change(&self, terms: Terms) {
+        self.rates.change(&terms.limits);
         self.limits.store(Arc::new(terms.limits));
         self.suspended.store(terms.suspended, Ordering::Relaxed);
     }
@@ -121,21 +146,19 @@ impl Tenant {
     }
 
     /// A place for one more connection; none where it has as many as it may.
-    pub fn take_place(&self) -> Option<Place> {
-        Place::take(&self.connections, self.limits().tenant_connections)
+    pub fn take_place(&self) -> Option<Slot> {
+        Slot::take(&self.connections, self.limits().tenant_connections)
     }
 
     /// A place for one more outgoing request; none where as many are on their way as may be.
-    pub fn take_request(&self) -> Option<Place> {
-        Place::take(&self.requests, self.limits().http_requests)
+    pub fn take_request(&self) -> Option<Slot> {
+        Slot::take(&self.requests, self.limits().http_requests)
     }
 
     /// Room for one more live instance, where there is some now.
     pub fn try_live(self: &Arc<Self>) -> Option<Live> {
-        let most = self.limits().tenant_instances;
-        let one_more = |live| (live < most).then_some(live + 1);
-        let live = self.instances.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more);
-        live.ok().map(|_| Live(self.clone()))
+        let slot = Slot::take(&self.instances, self.limits().tenant_instances)?;
+        Some(Live { slot: Some(slot), tenant: self.clone() })
     }
 
     /// Room for one more live instance, as soon as there is some.
@@ -187,22 +210,9 @@ impl Drop for Short<'_> {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.0.instances.fetch_sub(1, Ordering::AcqRel);
-        self.0.ended.notify_one();
-    }
-}
-
-impl Place {
-    fn take(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        let one_more = |taken| (taken < most).then_some(taken + 1);
-        let taken = count.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more);
-        taken.ok().map(|_| Self(count.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        // Given back first: who is told looks at once.
+        drop(self.slot.take());
+        self.tenant.ended.notify_one();
     }
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the host, lowest first: each may use itself and what stands before it.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "id",
     "message",
     "handshake",
@@ -15,6 +15,7 @@ const ORDER: [&str; 26] = [
     "clock",
     "metrics",
     "limits",
+    "slot",
     "tenants",
     "fairness",
     "timers",

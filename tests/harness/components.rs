@@ -39,9 +39,9 @@ impl Components {
     }
 
     /// The content of a component as another build of the same source has it: it does the same and is another file, by a
-    /// custom section at its end. Panics where there is none of this name.
-    pub fn rebuilt(&self, name: &str) -> Vec<u8> {
-        [&self.bytes(name)[..], &[0, 3, 2, b'v', b'2']].concat()
+    /// custom section at its end. The same number gives the same file. Panics where there is none of this name.
+    pub fn rebuilt(&self, name: &str, number: usize) -> Vec<u8> {
+        [&self.bytes(name)[..], &[0, 10, 1, b'v'], &(number as u64).to_be_bytes()].concat()
     }
 
     /// The content of a component. Panics where there is none of this name.

@@ -52,11 +52,13 @@ pub struct Log {
     records: Arc<Mutex<Vec<Record>>>,
     /// How many there are, for those who wait.
     count: Arc<watch::Sender<usize>>,
+    /// The text of the record at which the server is to panic.
+    panic_at: Arc<Mutex<Option<String>>>,
 }
 
 impl Log {
     pub(crate) fn new() -> Self {
-        Self { records: Arc::default(), count: Arc::new(watch::Sender::new(0)) }
+        Self { records: Arc::default(), count: Arc::new(watch::Sender::new(0)), panic_at: Arc::default() }
     }
 
     pub(crate) fn dispatch(&self) -> Dispatch {
@@ -66,6 +68,17 @@ impl Log {
     /// All records so far.
     pub fn records(&self) -> Vec<Record> {
         self.lock().clone()
+    }
+
+    /// Has the server panic where it writes the next record with this text: for tests of the server itself, in which that is a
+    /// bug at this place.
+    pub fn panic_at(&self, message: &str) {
+        *self.panic_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
+    }
+
+    fn is_to_panic(&self, message: &str) -> bool {
+        let mut panic_at = self.panic_at.lock().unwrap_or_else(PoisonError::into_inner);
+        panic_at.take_if(|wanted| wanted == message).is_some()
     }
 
     /// The first record, past or future, that is wanted.
@@ -98,8 +111,10 @@ impl<S: Subscriber> Layer<S> for Log {
         event.record(&mut values);
         let metadata = event.metadata();
         let (level, target) = (*metadata.level(), metadata.target().to_owned());
+        let is_to_panic = self.is_to_panic(&values.message);
         self.lock().push(Record { level, target, message: values.message, fields: values.fields });
         self.count.send_modify(|count| *count += 1);
+        assert!(!is_to_panic, "the test has the server panic here");
     }
 }
 

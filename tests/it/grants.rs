@@ -96,6 +96,51 @@ async fn other_grants_take_effect_in_connections_that_are_open() {
     ann.expect_text("store-get: denied").await;
 }
 
+fn dice(grants: &str) -> TestServer {
+    let toml = format!("[plugins]\ndice = {{ path = 'dice.wasm'{grants} }}\n[[route]]\npath = '/ws'\nhandler = 'dice'");
+    setup(&toml).start()
+}
+
+#[tokio::test]
+async fn random_numbers_for_secrets_are_there_for_who_is_granted_them() {
+    for grants in ["", ", grants = ['random']"] {
+        let server = dice(grants);
+        let mut ann = server.connect("/ws").await;
+        for ask in ["secure 16", "number", "map"] {
+            let mut told = Vec::new();
+            for _ in 0..2 {
+                ann.send(ask).await;
+                told.push(ann.text().await);
+            }
+            assert!(told[0].starts_with(ask) && told[0] != told[1], "{told:?}");
+        }
+        assert_eq!(server.metrics().denied.get(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_call_for_random_numbers_that_is_not_granted_ends_the_event_and_says_so() {
+    let server = dice(", grants = ['rooms']");
+    server.logged(|record| record.field("denied") == "random").await;
+    for (count, ask) in (1..).zip(["secure 16", "number"]) {
+        let mut ann = server.connect("/ws").await;
+        ann.send(ask).await;
+        ann.expect_close(1011, "internal error").await;
+        let why = "guest fault: wasi:random/random: this plugin is not granted `random`; its `grants` say what it is";
+        server.logged(|record| record.message == why).await;
+        assert_eq!((server.metrics().denied.get(), server.metrics().faults.get()), (count, count));
+    }
+    // What the standard library seeds its maps with is another thing, and another one for each instance.
+    let mut bob = server.connect("/ws").await;
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        bob.send("map").await;
+        told.push(bob.text().await);
+    }
+    assert_ne!(told[0], told[1]);
+    assert_eq!(server.metrics().denied.get(), 2);
+}
+
 #[tokio::test]
 async fn a_grant_that_there_is_not_is_a_problem_of_the_file() {
     let toml = "[plugins]\npuppet = { path = 'puppet.wasm', grants = ['everything'] }";

@@ -193,8 +193,7 @@ async fn l4_what_rooms_keep_and_the_places_of_members_outlive_a_reload() {
     ann.send("join-newest 2 kept/a").await;
     expect(&mut ann, &["6", "7"]).await;
     let place = joined(&mut ann, "complete").await;
-    let rebuilt = [&components().bytes("puppet")[..], &[0, 3, 2, b'v', b'2']].concat();
-    server.replace_with("puppet", &rebuilt);
+    server.replace_with("puppet", &components().rebuilt("puppet", 2));
     server.reload("puppet").await.expect("the file is good");
     publish(&server, 8..=8).await;
     ann.expect_text("8").await;

@@ -11,10 +11,9 @@ use std::process::Command;
 
 use futures_util::future::join;
 use switchboard_harness::{Client, Reuse, Setup, TestServer};
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::{Resolve, WorldId};
 
 use crate::fixtures::{components, setup};
+use crate::hostile_bytes::{attack, endless_recursion};
 
 /// Set in the process of one attack.
 const ALONE: &str = "SWITCHBOARD_TEST_ALONE";
@@ -143,51 +142,6 @@ fn status(key: &str) -> usize {
     kib * 1024
 }
 
-/// A core module in text as a component of this world of `switchboard:ws`.
-pub fn component(core: &str, world: &str) -> Vec<u8> {
-    let mut resolve = Resolve::default();
-    let wit = concat!(env!("CARGO_MANIFEST_DIR"), "/../wit");
-    let (package, _) = resolve.push_dir(wit).expect("the contract can be read");
-    let world = resolve.select_world(&[package], Some(world)).expect("it is there");
-    encode(core, &resolve, world)
-}
-
-/// The handler's world with more in it, in text.
-pub fn handler_with(more: &str) -> (Resolve, WorldId) {
-    let mut resolve = Resolve::default();
-    resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")).expect("the contract can be read");
-    // As much of WASI as attacks use.
-    let text = format!(
-        "package test:more;
-        world more {{ export switchboard:ws/handler@0.1.0; {more} }}
-        package wasi:io@0.2.0 {{ interface streams {{ resource output-stream; }} }}
-        package wasi:cli@0.2.0 {{
-            interface stdout {{
-                use wasi:io/streams@0.2.0.{{output-stream}};
-                get-stdout: func() -> output-stream;
-            }}
-        }}"
-    );
-    let package = resolve.push_str("more.wit", &text).expect("the text is right");
-    let world = resolve.select_world(&[package], Some("more")).expect("it is there");
-    (resolve, world)
-}
-
-/// A core module in text as a component of a world in text.
-pub fn encode(core: &str, resolve: &Resolve, world: WorldId) -> Vec<u8> {
-    let mut module = wat::parse_str(core).expect("the text is right");
-    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false).expect("it can be added");
-    let mut encoder = ComponentEncoder::default();
-    encoder.module(&module).expect("it is a module").encode().expect("it fits its world")
-}
-
-/// An attack in text beside the hostile component, as a handler.
-pub fn attack(name: &str) -> Vec<u8> {
-    let file = format!("{}/guests/hostile/{name}.wat", env!("CARGO_MANIFEST_DIR"));
-    let core = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
-    component(&core, "handler-plugin")
-}
-
 /// Puts a component where a configuration can name it.
 pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.wasm"));
@@ -256,10 +210,7 @@ fn bulk_operations_over_all_of_the_memory() {
 #[test]
 fn recursion_with_a_name_that_fills_the_log() {
     alone("hostile::recursion_with_a_name_that_fills_the_log", async {
-        // A megabyte for each frame of the backtrace.
-        let core = fs::read_to_string(format!("{}/guests/hostile/recursion.wat", env!("CARGO_MANIFEST_DIR")));
-        let core = core.expect("it is there").replace("$name", &format!("${}", "a".repeat(MIB)));
-        let file = file("recursion", &component(&core, "handler-plugin"));
+        let file = file("recursion", &endless_recursion());
         let server = sharing(&with("", &file.display().to_string(), "")).start();
         beside(&server, fault(&server, "")).await;
         let fault = server.logged(|record| record.field("cause") == "trap").await;

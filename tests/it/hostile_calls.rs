@@ -3,12 +3,14 @@
 //!
 //! The guest has the memory for them, so that it is the host that refuses.
 
-use switchboard_harness::{Record, TestServer};
+use switchboard_harness::{Record, TestServer, masked};
 
 use crate::hostile::{BOUND, alone, attacked_by, beside, beside_within, fault, hostile, sharing, sharing_within, with};
 
 /// What a guest hands over where it is more than the host takes in.
 const HUGE: usize = 128 * 1024 * 1024;
+/// What one event may ask for.
+const EFFECTS: usize = 1000;
 /// Room for that in the guest.
 const ROOMY: &str = "guest-memory-bytes = 268435456, event-cpu-ms = 100000, event-wall-ms = 100000";
 
@@ -191,6 +193,8 @@ fn a_panic_in_every_callback() {
         ("timer", "timer"),
         ("joined", "join"),
         ("ping", ""),
+        ("pong", ""),
+        ("drained", ""),
         ("gate-connect", "around"),
         ("gate-disconnect", "around"),
         ("in", "around"),
@@ -227,6 +231,14 @@ async fn panics(server: &TestServer, callback: &str) {
         "ping" => {
             client.ping(b"").await;
             client.expect_pong(b"").await;
+        }
+        "pong" => client.raw(&masked(0x8A, b"")).await,
+        "drained" => {
+            // More than half of a mailbox, all of which is delivered before.
+            client.send("flood effects").await;
+            for _ in 0..EFFECTS {
+                client.expect_text("x").await;
+            }
         }
         "disconnect" | "gate-disconnect" => {
             client.close(1000, "bye").await;

@@ -3,7 +3,8 @@
 //! They are made of text, or of a good component that is damaged; each is loaded in the place of one that is well.
 
 use crate::fixtures::components;
-use crate::hostile::{BOUND, alone, attack, beside, beside_within, encode, fault, file, handler_with, sharing, with};
+use crate::hostile::{BOUND, alone, beside, beside_within, fault, file, sharing, with};
+use crate::hostile_bytes::{Numbers, attack, damaged, slow_to_compile, world};
 use switchboard_harness::{Received, Reuse, TestServer};
 
 /// What compiling may take beside, which happens in this process here, and in one of its own where it matters.
@@ -80,17 +81,6 @@ fn one_that_never_gets_ready() {
     });
 }
 
-/// The handler's world with more in it, in text.
-fn world(more: &str, core: &str) -> Vec<u8> {
-    let (resolve, world) = handler_with(more);
-    let plain = std::fs::read_to_string(format!("{}/guests/hostile/plain.wat", env!("CARGO_MANIFEST_DIR")));
-    let plain = plain.expect("it is there");
-    let (head, end) = plain.rsplit_once(')').expect("it ends");
-    let (before, after) = head.split_once("(module").expect("it begins");
-    let (imports, rest) = core.split_once('|').unwrap_or(("", core));
-    encode(&format!("{before}(module {imports} {after} {rest}){end}"), &resolve, world)
-}
-
 #[test]
 fn imports_that_do_not_exist() {
     alone("hostile_components::imports_that_do_not_exist", async {
@@ -130,36 +120,9 @@ fn ten_thousand_exports() {
 fn a_component_that_compiles_slowly() {
     alone("hostile_components::a_component_that_compiles_slowly", async {
         let server = harmless();
-        // One function with a long chain of blocks, each of which depends on all before; the limits of the compiling
-        // process are tested with that process, in `tests/outside/compiling.rs`.
-        let step = "(local.set $x (i64.mul (i64.add (local.get $x) (i64.const 7)) (local.get $x)))
-            (if (i64.eqz (local.get $x)) (then (local.set $x (i64.const 3))))";
-        let core = format!("(func (export \"slow\") (local $x i64) {})", step.repeat(10_000));
-        beside(&server, load(&server, &world("export slow: func();", &core))).await.expect("it compiles in the end");
+        // The limits of the compiling process are tested with that process, in `tests/outside/compiling.rs`.
+        beside(&server, load(&server, &slow_to_compile())).await.expect("it compiles in the end");
     });
-}
-
-/// Numbers from a seed, by xorshift.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-}
-
-/// A component that is damaged in one of three ways.
-fn damaged(whole: &[u8], numbers: &mut Numbers) -> Vec<u8> {
-    let mut bytes = whole.to_vec();
-    match numbers.below(3) {
-        0 => bytes.truncate(numbers.below(whole.len())),
-        1 => (0..=numbers.below(8)).for_each(|_| bytes[numbers.below(whole.len())] ^= 1 << numbers.below(8)),
-        _ => bytes[8..].iter_mut().take(numbers.below(2000)).for_each(|byte| *byte = numbers.below(256) as u8),
-    }
-    bytes
 }
 
 #[test]

@@ -4,7 +4,8 @@
 
 use switchboard_harness::{Received, Record, TestServer};
 
-use crate::hostile::{alone, answer, beside, encode, fault, file, handler_with, hostile, sharing, with};
+use crate::hostile::{alone, answer, beside, fault, file, hostile, sharing, with};
+use crate::hostile_bytes::handles;
 
 const LONG: &str = "event-cpu-ms = 100000, event-wall-ms = 100000";
 
@@ -185,9 +186,7 @@ fn clocks_and_random_numbers_without_end() {
 #[test]
 fn handles_without_end() {
     alone("hostile_floods::handles_without_end", async {
-        let core = std::fs::read_to_string(format!("{}/guests/hostile/handles.wat", env!("CARGO_MANIFEST_DIR")));
-        let (resolve, world) = handler_with("import wasi:cli/stdout@0.2.0;");
-        let file = file("handles", &encode(&core.expect("it is there"), &resolve, world));
+        let file = file("handles", &handles());
         let server = sharing_long(&with(LONG, &file.display().to_string(), ""));
         beside(&server, fault(&server, "")).await;
         assert_eq!((server.metrics().faults.get(), server.metrics().faults_deadline.get()), (1, 0));

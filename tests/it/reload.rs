@@ -9,11 +9,6 @@ use switchboard_harness::{Client, Reload, Reuse};
 
 use crate::fixtures::{ANSWERS, components, serving, setup};
 
-/// A component that does the same and is another file: a custom section more.
-fn rebuilt(component: &str) -> Vec<u8> {
-    [&components().bytes(component)[..], &[0, 3, 2, b'v', b'2']].concat()
-}
-
 /// The generation that took over.
 fn swapped(reload: Reload) -> u64 {
     match reload {
@@ -57,7 +52,7 @@ async fn l4_state_rooms_and_the_request_outlive_a_reload() {
     let server = serving("puppet");
     let mut ann = server.connect("/ws?do=join+lobby&do=set+mood+happy&bye=get+mood").await;
     let mut bob = server.connect("/ws?do=join+lobby&do=join+observers").await;
-    server.replace_with("puppet", &rebuilt("puppet"));
+    server.replace_with("puppet", &components().rebuilt("puppet", 2));
     assert_eq!(swapped(server.reload("puppet").await.expect("the file is good")), 2);
     ann.send("get mood\ncount lobby").await;
     ann.expect_text("mood is happy").await;

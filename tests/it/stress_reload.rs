@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use switchboard_harness::{Client, Reload, Reuse, TestServer};
 use tokio::task::JoinSet;
 
+use crate::choices::Choices;
 use crate::fixtures::{components, setup};
-use crate::stress::{Choices, time};
+use crate::stress::time;
 
 /// Messages of one connection that are on their way at once.
 const IN_FLIGHT: usize = 3;
@@ -88,16 +89,11 @@ async fn talk(mut client: Client, mut choices: Choices, over: Arc<AtomicBool>) -
     client
 }
 
-/// Another build of a component that does the same. The same number gives the same build, which is in the cache then.
-fn rebuilt(component: &str, number: usize) -> Vec<u8> {
-    [&components().bytes(component)[..], &[0, 6, 1, b'v'], &(number as u32).to_be_bytes()].concat()
-}
-
 /// The build of the handler for a round. One that traps on its very first event is rolled back and never taken again, so
 /// each time it is another file.
 fn build(round: usize) -> Vec<u8> {
     match BUILDS[round % BUILDS.len()] {
-        MOODY => rebuilt(MOODY, round),
+        MOODY => components().rebuilt(MOODY, round),
         other => components().bytes(other),
     }
 }
@@ -119,8 +115,8 @@ async fn swap_all(server: &TestServer, time: Duration) -> u64 {
         swap(server, "answers", &build(round)).await;
         swaps += 1;
         if round % 4 == 3 {
-            swap(server, "filter", &rebuilt("copying", round / 4 % 2)).await;
-            swap(server, "gate", &rebuilt("judge", round / 4 % 2)).await;
+            swap(server, "filter", &components().rebuilt("copying", round / 4 % 2)).await;
+            swap(server, "gate", &components().rebuilt("judge", round / 4 % 2)).await;
             swaps += 2;
         }
         let said = server.metrics().messages_in.get();

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use futures_util::future::{join, join_all};
 use switchboard_harness::{Reuse, TestServer};
 
-use crate::fixtures::setup;
+use crate::fixtures::{components, setup};
 use crate::tenants::{SERVER, tenant};
 
 #[tokio::test]
@@ -131,6 +131,23 @@ async fn a_tenant_has_so_many_rooms_and_each_so_many_members() {
     let mut cy = server.connect("/umbrella/ws").await;
     cy.send("join one\njoin two\njoin three\nsend in all").await;
     cy.expect_text("in all").await;
+}
+
+#[tokio::test]
+async fn many_files_of_one_tenant_keep_another_waiting_for_few_of_them() {
+    const MANY: usize = 30;
+    let plugin = |number| format!("[plugins.p{number}]\npath = '../answers_1.wasm'\n");
+    let many: String = (0..MANY).map(plugin).collect();
+    let server = setup(SERVER).tenant("acme", &tenant("").replace("[[route]]", &format!("{many}\n[[route]]")));
+    let few = tenant("").replace("puppet.wasm", "answers_2.wasm");
+    let server = server.tenant("umbrella", &few).reuse(Reuse::Always).watch().start();
+    server.replace_with("acme/p0", &components().rebuilt("answers_1", 2));
+    server.replace_with("umbrella/puppet", &components().rebuilt("answers_2", 2));
+    server.until("all are reloaded", |server| server.metrics().reloads.get() == MANY as u64 + 1).await;
+    let records = server.log().records();
+    let reloaded = records.iter().filter(|record| record.message == "reloaded");
+    let before = reloaded.take_while(|record| record.field("plugin") != "umbrella/puppet").count();
+    assert!(before < MANY / 2, "{before} were loaded before the other's");
 }
 
 /// One worker, on which a tenant may take as long as it wants.

@@ -15,6 +15,11 @@ impl Choices {
         Self(seed)
     }
 
+    /// Those of somebody else, which follow from these.
+    pub fn another(&mut self) -> Self {
+        Self(self.below(usize::MAX) as u64)
+    }
+
     /// Below this number (splitmix64).
     pub fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

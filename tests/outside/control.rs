@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::guests::rebuilt;
 use crate::program::Finished;
 use crate::project::Project;
 use crate::switchboard::{Server, bare, example_component, run, switchboard};
@@ -30,17 +31,16 @@ fn refused(words: &[&str], project: &Path) -> String {
     stderr.trim_end().trim_start_matches("error: ").to_owned()
 }
 
-/// The echo with a custom section more: another build that does the same.
-fn rebuilt(number: u8) -> Vec<u8> {
-    let component = fs::read(example_component("echo")).expect("the example was built");
-    [&component[..], &[0, 3, 2, b'v', number]].concat()
+/// The echo in another build that does the same.
+fn echo(number: usize) -> Vec<u8> {
+    rebuilt(&fs::read(example_component("echo")).expect("the example was built"), number)
 }
 
 #[test]
 fn generations_go_forth_and_back_by_command() {
     let project = Project::new("control");
     // Not watched by accident: the file is read when the command says so.
-    project.write("echo.wasm", rebuilt(b'1'));
+    project.write("echo.wasm", echo(1));
     project
         .write("switchboard.toml", "[plugins.echo]\npath = 'echo.wasm'\n[[route]]\npath = '/ws'\nhandler = 'echo'\n");
     let folder = project.folder();
@@ -55,7 +55,7 @@ fn generations_go_forth_and_back_by_command() {
     assert_eq!(refused(&["rollback", "echo"], folder), "plugin echo: there is no generation to go back to");
     assert_eq!(refused(&["reload", "ecko"], folder), "there is no plugin `ecko`; there are: echo");
 
-    project.write("echo.wasm", rebuilt(b'2'));
+    project.write("echo.wasm", echo(2));
     // The watcher may have been faster; then there is a canary all the same.
     let answer = done(&["reload", "echo", "--canary", "30"], folder);
     assert!(answer.contains("generation 2 ") && answer.contains(" takes 30 % of the connections"), "{answer}");

@@ -5,6 +5,7 @@
 //! What is needed besides Rust comes from the script `install` in this folder.
 
 mod browser;
+#[allow(dead_code, reason = "the tests of the whole server use more of it")]
 mod choices;
 mod client;
 mod clients;

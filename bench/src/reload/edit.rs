@@ -13,7 +13,6 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::probe::Probe;
-use super::site::empty_folder;
 use crate::cores::Cores;
 use crate::prepare;
 
@@ -65,7 +64,7 @@ fn answer(added: usize) -> String {
 
 /// The example, with its plugin in a folder `plugin` below it and a workspace of its own, but with the profile of ours.
 fn copy_example() -> Result<PathBuf> {
-    let (folder, root) = (empty_folder("edit")?, prepare::workspace_root()?);
+    let (folder, root) = (prepare::empty_folder("edit")?, prepare::workspace_root()?);
     let guests = prepare::bench_folder()?.join("guests");
     let plugin = folder.join("plugin");
     fs::create_dir_all(plugin.join("src"))?;

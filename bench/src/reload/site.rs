@@ -38,7 +38,7 @@ impl Site {
         prepare::build(server, Path::new("bench/plugin"))?;
         let component = prepare::workspace_root()?.join(COMPONENT);
         let component = fs::read(&component).with_context(|| format!("reading {}", component.display()))?;
-        let folder = empty_folder(name)?;
+        let folder = prepare::empty_folder(name)?;
         let mut site = Self { folder, component, made: 0 };
         let mut configuration = String::new();
         for (plugin, path) in plugins {
@@ -79,24 +79,6 @@ impl Staged {
         fs::copy(site.folder.join(format!("{}.wasm", self.plugin)), &file)?;
         Ok(Self { file, plugin: self.plugin, stamp: self.stamp.clone() })
     }
-}
-
-/// A folder below `target/` without what an earlier run left, so that no server finds anything in its cache.
-pub fn empty_folder(name: &str) -> Result<PathBuf> {
-    let all = prepare::bench_folder()?.join("reload");
-    fs::create_dir_all(&all)?;
-    for left in fs::read_dir(&all)? {
-        let left = left?.path();
-        let own = left.file_stem().is_some_and(|stem| Path::new(stem).with_extension("") == Path::new(name));
-        if own && left.is_dir() {
-            fs::remove_dir_all(left)?;
-        } else if own {
-            fs::remove_file(left)?;
-        }
-    }
-    let folder = all.join(name);
-    fs::create_dir(&folder)?;
-    Ok(folder)
 }
 
 fn stamped(component: &[u8], stamp: &str) -> Result<Vec<u8>> {

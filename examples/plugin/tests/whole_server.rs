@@ -51,7 +51,7 @@ async fn a_note_outlives_a_reload() {
     let mut ann = server.connect("/ws").await;
     ann.send("3 tea").await;
     ann.expect_text("noted").await;
-    server.replace_with("reminder", &components().rebuilt("reminder"));
+    server.replace_with("reminder", &components().rebuilt("reminder", 2));
     let reload = server.reload("reminder").await.expect("the new build is good");
     assert!(matches!(reload, Reload::Swapped { generation: 2, .. }));
     server.advance(Duration::from_secs(3));

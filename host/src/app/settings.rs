@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use anyhow::{Context, Result};
 
-use super::changes::Changes;
+use super::changes::{Changes, Job};
 use super::{check_serves, configured, plan, report_presence, sources, watched};
 use crate::config::{Config, WatchConfig};
-use crate::engine::compile::Source;
 use crate::engine::registry::{LoadErrors, Order};
 use crate::engine::signature;
 use crate::engine::terms;
 use crate::engine::watcher::{Change, Watch, Watcher};
+use crate::id::TenantId;
 use crate::server::Shared;
 
 /// What a running server does, and where that is written.
@@ -86,10 +86,18 @@ impl Settings {
 
     /// Tries the configuration again that is not in force, if this is a file of its plugins. What is wrong is in the log.
     pub fn retry(&self, file: &Path) {
-        if self.awaited().contains(file) {
-            tracing::info!("{} changed: the configuration is tried again", file.display());
+        if self.is_awaited(file) {
             let _reported = self.reread();
         }
+    }
+
+    /// Whether a configuration that is not in force waits for this file, which is told.
+    fn is_awaited(&self, file: &Path) -> bool {
+        let is_awaited = self.awaited().contains(file);
+        if is_awaited {
+            tracing::info!("{} changed: the configuration is tried again", file.display());
+        }
+        is_awaited
     }
 
     /// All files that are to be watched: those of the configuration in force, and those that another one waits for.
@@ -127,10 +135,15 @@ impl Settings {
         let log = tracing::dispatcher::get_default(Clone::clone);
         // Held weakly, so that the watcher does not outlive the server.
         let settings = Arc::downgrade(self);
-        let changes = Changes::work_off({
+        let sort = {
             let (settings, log) = (settings.clone(), log.clone());
-            move |file| tracing::dispatcher::with_default(&log, || reread_file(&settings, file))
-        });
+            move |file: &Path| tracing::dispatcher::with_default(&log, || jobs(&settings, file))
+        };
+        let work = {
+            let (settings, log) = (settings.clone(), log.clone());
+            move |job: &Job| tracing::dispatcher::with_default(&log, || carry_out(&settings, job))
+        };
+        let changes = Changes::work_off(sort, work);
         let changes = changes.context("there is no thread for reloads")?;
         let changed = move |file: &Path, change: Change| {
             tracing::dispatcher::with_default(&log, || note(&settings, (file, change), &changes));
@@ -175,19 +188,23 @@ fn note(settings: &Weak<Settings>, (file, change): (&Path, Change), changes: &Ch
     }
 }
 
-/// Reads a file again that changed: the configuration, or whatever plugins it is of.
-fn reread_file(settings: &Weak<Settings>, file: &Path) {
-    let Some(settings) = settings.upgrade() else { return };
-    let is_configuration =
+/// What is to be read again where this file changed, and on whose account: the configuration, also where another one waits for
+/// the file, and whatever plugins it is of.
+fn jobs(settings: &Weak<Settings>, file: &Path) -> Vec<(TenantId, Job)> {
+    let Some(settings) = settings.upgrade() else { return Vec::new() };
+    let is_configured =
         configured(&settings.config.lock().unwrap_or_else(PoisonError::into_inner)).any(|one| one == file);
-    if is_configuration {
-        // What is wrong is in the log.
-        let _reported = settings.reread();
+    let configuration = (is_configured || settings.is_awaited(file)).then_some((TenantId::UNNAMED, Job::Configuration));
+    let sources = settings.shared.registry.sources().into_iter();
+    let own = sources.filter(|source| source.path == file || signature::file_of(&source.path) == file);
+    own.map(|source| (source.tenant, Job::Plugin(source.name))).chain(configuration).collect()
+}
+
+/// Reads again what changed. What is wrong is in the log.
+fn carry_out(settings: &Weak<Settings>, job: &Job) {
+    let Some(settings) = settings.upgrade() else { return };
+    match job {
+        Job::Configuration => _ = settings.reread(),
+        Job::Plugin(name) => _ = settings.shared.registry.reload(name, Order::by("file")),
     }
-    let registry = &settings.shared.registry;
-    let is_of = |source: &&Source| source.path == file || signature::file_of(&source.path) == file;
-    for source in registry.sources().iter().filter(is_of) {
-        let _reported = registry.reload(&source.name, Order::by("file"));
-    }
-    settings.retry(file);
 }

@@ -18,6 +18,8 @@ pub enum Grant {
     Timers,
     /// A clock of a millisecond; without it time moves in steps of 100.
     Clock,
+    /// Random numbers that secrets can be made of (`wasi:random/random`); a call without it ends the event.
+    Random,
 }
 
 /// What one plugin is granted.
@@ -51,12 +53,17 @@ impl Grant {
             Self::Store => "store",
             Self::Timers => "timers",
             Self::Clock => "clock",
+            Self::Random => "random",
         }
     }
 
     /// What an import needs, by the name of its interface; none for what all may call.
     pub fn of_import(name: &str) -> Option<Self> {
-        let interface = name.strip_prefix("switchboard:ws/")?.split('@').next()?;
+        let name = name.split('@').next()?;
+        if name == "wasi:random/random" {
+            return Some(Self::Random);
+        }
+        let interface = name.strip_prefix("switchboard:ws/")?;
         [Self::Rooms, Self::Store, Self::Timers].into_iter().find(|grant| grant.word() == interface)
     }
 }
@@ -68,15 +75,21 @@ mod tests {
     #[test]
     fn only_what_is_listed_is_granted() {
         let some = Granted::only(&[Grant::Store, Grant::Clock]);
-        let all = [Grant::Rooms, Grant::Store, Grant::Timers, Grant::Clock];
-        assert_eq!(all.map(|grant| some.has(grant)), [false, true, false, true]);
+        let all = [Grant::Rooms, Grant::Store, Grant::Timers, Grant::Clock, Grant::Random];
+        assert_eq!(all.map(|grant| some.has(grant)), [false, true, false, true, false]);
         assert!(all.iter().all(|grant| Granted::ALL.has(*grant) && !Granted::only(&[]).has(*grant)));
     }
 
     #[test]
     fn an_import_needs_the_grant_of_its_interface() {
         assert_eq!(Grant::of_import("switchboard:ws/rooms@0.1.0"), Some(Grant::Rooms));
-        for name in ["switchboard:ws/connections@0.1.0", "wasi:clocks/wall-clock@0.2.0", "rooms"] {
+        assert_eq!(Grant::of_import("wasi:random/random@0.2.0"), Some(Grant::Random));
+        for name in [
+            "wasi:random/insecure-seed@0.2.4",
+            "switchboard:ws/connections@0.1.0",
+            "wasi:clocks/wall-clock@0.2.0",
+            "rooms",
+        ] {
             assert_eq!(Grant::of_import(name), None, "{name}");
         }
     }

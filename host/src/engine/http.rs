@@ -23,8 +23,8 @@ use super::Abilities;
 use super::generation::{Grants, Identity};
 use super::guest::Guest;
 use crate::config::Destination;
-use crate::tenants::Place;
-use exchange::{Exchange, Outcome, Slot};
+use crate::slot::Slot;
+use exchange::{Errand, Exchange, Outcome};
 
 /// The most bytes of a path with its query, and of the headers of one request in memory. An answer's head is bounded too
 /// (`exchange`). Handles may be kept, so these are small: there are a thousand of an instance at most.
@@ -85,7 +85,7 @@ impl WasiHttpHooks for Dispatcher {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Sent {
         match self.admit(&request) {
-            Ok((destination, place)) => self.dispatch((destination, place), request, options.unwrap_or_default()),
+            Ok((destination, slot)) => self.dispatch((destination, slot), request, options.unwrap_or_default()),
             Err(error) => Box::new(async { Err(error) }),
         }
     }
@@ -102,7 +102,7 @@ impl WasiHttpHooks for Dispatcher {
 
 impl Dispatcher {
     /// Where a request goes, and its place among those of its tenant; or why it does not leave.
-    fn admit(&self, request: &Request<WasiBody>) -> Result<(Destination, Place), Error> {
+    fn admit(&self, request: &Request<WasiBody>) -> Result<(Destination, Slot), Error> {
         let destination = destination(request.uri()).ok_or(Error::HttpRequestUriInvalid)?;
         if !self.during_event || !self.grants.http.allow(&destination) {
             self.abilities.metrics.denied.inc();
@@ -123,14 +123,14 @@ impl Dispatcher {
                 over(Error::HttpRequestBodySize(Some(announced(request))))
             }
             None => over(Error::ConnectionLimitReached),
-            Some(place) => Ok((destination, place)),
+            Some(slot) => Ok((destination, slot)),
         }
     }
 
     /// Sends what was admitted.
     fn dispatch(
         &mut self,
-        (destination, place): (Destination, Place),
+        (destination, slot): (Destination, Slot),
         mut request: Request<WasiBody>,
         options: RequestOptions,
     ) -> Sent {
@@ -143,7 +143,7 @@ impl Dispatcher {
         let body =
             |body| body::Outbound::new(body, limits.http_request_bytes, abilities.metrics.clone()).boxed_unsync();
         let exchange = Exchange {
-            slot: Slot::new(place, abilities.metrics.clone()),
+            errand: Errand::new(slot, abilities.metrics.clone()),
             clock: abilities.clock.clone(),
             grants: self.grants.clone(),
             destination,

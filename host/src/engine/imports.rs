@@ -14,6 +14,7 @@ use super::bindings::All;
 use super::bindings::switchboard::ws::{connections, control, flow, log, rooms, store, timers, types};
 use super::contract::request;
 use super::guest::{Guest, present};
+use super::random;
 use crate::config::Grant;
 use crate::event::{Failure, Replay};
 use crate::id::ConnectionId;
@@ -34,6 +35,7 @@ const LEAST_LINE: usize = 16;
 pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    random::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |guest: &mut Guest| WasiConfig::from(&guest.grants.config))?;
     All::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;
@@ -69,14 +71,13 @@ impl Guest {
     }
 
     /// Refuses what is not granted, and counts that.
-    fn granted(&mut self, grant: Grant) -> Answer<()> {
+    pub(super) fn granted(&mut self, grant: Grant) -> Answer<()> {
         if self.grants.granted.has(grant) {
             return Ok(());
         }
+        self.abilities.metrics.denied.inc();
         let word = grant.word();
-        self.ask(|_, _| {
-            Err(Failure::denied(format!("this plugin is not granted `{word}`; its `grants` say what it is")))
-        })
+        Err(Failure::denied(format!("this plugin is not granted `{word}`; its `grants` say what it is")).into())
     }
 }
 

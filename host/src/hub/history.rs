@@ -271,6 +271,11 @@ impl Cursor {
         self.bytes
     }
 
+    /// The payload of the next one.
+    pub fn next_bytes(&self) -> usize {
+        self.next.message.len()
+    }
+
     /// Messages that are still to be sent; at least one.
     pub fn messages(&self) -> usize {
         usize::try_from(self.last - self.next.offset + 1).unwrap_or(usize::MAX)

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use queue::{From, Load, Queue, Waiting};
 
 use super::history::Cursor;
+use crate::clock::Moment;
 use crate::config::SlowPolicy;
 use crate::event::{Effect, Origin};
 use crate::id::{ConnectionId, TenantId};
@@ -86,6 +87,8 @@ pub struct Mailbox {
     bounds: Bounds,
     queue: RefCell<Queue>,
     closing: Cell<bool>,
+    /// When its worker's alarms ring it; theirs to set.
+    alarm: Cell<Option<Moment>>,
     /// Set by an alarm until the connection has seen it.
     rung: Cell<bool>,
     /// Set while somebody waits for the mailbox to have drained.
@@ -96,8 +99,8 @@ pub struct Mailbox {
 impl Mailbox {
     /// An empty mailbox.
     pub fn new(id: ConnectionId, tenant: TenantId, bounds: Bounds) -> Rc<Self> {
-        let (queue, closing, rung, draining, reader) = Default::default();
-        Rc::new(Self { id, tenant, bounds, queue, closing, rung, draining, reader })
+        let (queue, closing, alarm, rung, draining, reader) = Default::default();
+        Rc::new(Self { id, tenant, bounds, queue, closing, alarm, rung, draining, reader })
     }
 
     /// Whose it is.
@@ -236,6 +239,16 @@ impl Mailbox {
         self.queue.borrow().total.bytes
     }
 
+    /// When it is rung next, if at all.
+    pub fn alarm(&self) -> Option<Moment> {
+        self.alarm.get()
+    }
+
+    /// Notes that, for the worker's alarms.
+    pub fn note_alarm(&self, alarm: Option<Moment>) {
+        self.alarm.set(alarm);
+    }
+
     /// Wakes the connection, which then looks what is due.
     pub fn ring(&self) {
         self.rung.set(true);
@@ -261,6 +274,11 @@ impl Mailbox {
     fn is_nearly_empty(&self) -> bool {
         let total = self.queue.borrow().total;
         total.bytes <= self.bounds.bytes / 8 && total.messages <= self.bounds.messages / 8
+    }
+
+    /// The size of the message that is written next, if it is one.
+    pub fn next_message(&self) -> Option<usize> {
+        self.queue.borrow().next_message()
     }
 
     /// Whether nothing waits.

@@ -28,12 +28,20 @@ impl Alarms {
         Self { clock, pending: RefCell::default(), sooner: Notify::new() }
     }
 
-    /// Moves the alarm of a connection from one moment to another.
-    pub fn set(&self, mailbox: &Rc<Mailbox>, from: Option<Moment>, to: Option<Moment>) {
+    /// Has a connection rung at this moment, if it is not to be rung before.
+    pub fn set_before(&self, mailbox: &Rc<Mailbox>, moment: Moment) {
+        if mailbox.alarm().is_none_or(|alarm| moment < alarm) {
+            self.set(mailbox, Some(moment));
+        }
+    }
+
+    /// Moves the alarm of a connection to another moment, or takes it away.
+    pub fn set(&self, mailbox: &Rc<Mailbox>, to: Option<Moment>) {
         let mut pending = self.pending.borrow_mut();
-        if let Some(from) = from {
+        if let Some(from) = mailbox.alarm() {
             pending.remove(&(from, mailbox.id()));
         }
+        mailbox.note_alarm(to);
         let Some(to) = to else { return };
         let first = pending.first_key_value().is_none_or(|((first, _), _)| to < *first);
         pending.insert((to, mailbox.id()), mailbox.clone());
@@ -60,7 +68,9 @@ impl Alarms {
         let now = self.clock.now();
         let mut pending = self.pending.borrow_mut();
         while let Some(entry) = pending.first_entry().filter(|entry| entry.key().0 <= now) {
-            entry.remove().ring();
+            let mailbox = entry.remove();
+            mailbox.note_alarm(None);
+            mailbox.ring();
         }
     }
 }
@@ -98,15 +108,17 @@ mod tests {
         };
         local
             .run_until(async {
-                alarms.set(&ann, None, at(10));
-                alarms.set(&bob, None, at(20));
-                alarms.set(&cy, None, at(5));
-                alarms.set(&cy, at(5), None);
+                alarms.set(&ann, at(10));
+                alarms.set(&bob, at(20));
+                alarms.set(&cy, at(5));
+                alarms.set(&cy, None);
                 settle().await;
                 clock.advance(Duration::from_secs(10));
                 settle().await;
                 assert_eq!(rung(), [true, false, false]);
-                alarms.set(&bob, at(20), at(15));
+                for seconds in [30, 15, 16] {
+                    alarms.set_before(&bob, Duration::from_secs(seconds));
+                }
                 settle().await;
                 clock.advance(Duration::from_secs(5));
                 settle().await;

@@ -36,8 +36,6 @@ pub struct Connection {
     /// Joins with a replay that the plugins that asked are still to be told of.
     joins: Joins,
     deadlines: Deadlines,
-    /// When the worker rings it next.
-    alarm: Option<Moment>,
     /// How many control frames guests were told of in this second.
     controls: (u64, u32),
 }
@@ -62,8 +60,8 @@ impl Connection {
         metrics.accepted.inc();
         metrics.connections.inc();
         let deadlines = Deadlines::new(&chain.route().tenant.limits(), chain.route().idle);
-        let (joins, alarm, controls) = Default::default();
-        let connection = Self { worker, chain, mailbox, kept, passed, joins, deadlines, alarm, controls };
+        let (joins, controls) = Default::default();
+        let connection = Self { worker, chain, mailbox, kept, passed, joins, deadlines, controls };
         for room in connection.implicit_rooms() {
             connection.worker.local.join(&connection.mailbox, &room, Replay::Nothing);
         }
@@ -240,18 +238,14 @@ impl Connection {
         }
         let timer = timer.filter(|_| !held_back);
         // An alarm that comes too early costs one look; so it is moved only where it would come too late.
-        let missing = self.alarm.is_none().then(|| self.deadlines.next(socket.signs())).flatten();
-        let next = timer.into_iter().chain(missing).min();
-        if let Some(next) = next
-            && self.alarm.is_none_or(|alarm| next < alarm)
-        {
-            self.set_alarm(Some(next));
+        let missing = self.mailbox.alarm().is_none().then(|| self.deadlines.next(socket.signs())).flatten();
+        if let Some(next) = timer.into_iter().chain(missing).min() {
+            self.worker.alarms.set_before(&self.mailbox, next);
         }
     }
 
-    fn set_alarm(&mut self, to: Option<Moment>) {
-        self.worker.alarms.set(&self.mailbox, self.alarm, to);
-        self.alarm = to;
+    fn set_alarm(&self, to: Option<Moment>) {
+        self.worker.alarms.set(&self.mailbox, to);
     }
 
     /// Tells the guests something, unless a close was committed before.

@@ -4,32 +4,33 @@
 //! while much waits to be written; what is ready is written before one flush.
 //! Invariant: nothing is read from a peer whose mailbox is more than half full, and every way out flushes.
 
+mod frames;
+mod throttle;
+
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame as WireClose, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self as wire};
 
+use frames::{broken, lift, lift_control, lower, wire_close};
+use throttle::{Place, Throttle};
+
 use super::deadlines::Signs;
+use super::worker::Worker;
 use crate::chain::Chain;
-use crate::clock::Clock;
-use crate::engine::Abilities;
 use crate::event::Interface;
 use crate::hub::mailbox::{Mailbox, Outgoing};
 use crate::id::ConnectionId;
 use crate::limits::Limits;
-use crate::message::{CloseFrame, Control, Kind, Message, close};
+use crate::message::{CloseFrame, Control, Message};
 
 /// Allocated for each connection at once, so it is what an idle one costs.
 const READ_BUFFER: usize = 4 * 1024;
@@ -68,22 +69,22 @@ pub enum Happening {
 /// A WebSocket.
 pub struct Socket {
     ws: WebSocketStream<TcpStream>,
+    worker: Rc<Worker>,
     /// Set while something was handed to the library and not flushed.
     unflushed: bool,
     /// Messages read since the last flush.
     since_flush: usize,
     /// What came of writing while an event was running; it is told when the event has ended.
     held_out: Option<Happening>,
-    /// What was read while an event was running: one thing, then no more is read.
+    /// What was read and cannot be told yet, as an event runs or the tenant is at its rate: one thing, then no more is read.
     held_in: Option<Happening>,
+    /// Whether the tenant's rates have what comes, or goes, wait.
+    throttle: Throttle,
     /// Set while a message to the peer is with the filters: nothing that came later may overtake it.
     passing: bool,
     told_stuck: bool,
     /// Set while the peer takes nothing; counted among all such peers.
     blocked: bool,
-    blocked_peers: Gauge,
-    messages_out: Counter,
-    clock: Clock,
     signs: Signs,
     /// Whether anything came, and whether a message came or went, since the signs were last brought up to date.
     heard: bool,
@@ -92,8 +93,8 @@ pub struct Socket {
 
 impl Socket {
     /// Takes over a socket after its handshake, with what was read beyond it.
-    pub async fn new((stream, read_already): (TcpStream, Bytes), limits: &Limits, abilities: &Abilities) -> Self {
-        let clock = abilities.clock.clone();
+    pub async fn new((stream, read_already): (TcpStream, Bytes), limits: &Limits, worker: Rc<Worker>) -> Self {
+        let now = worker.clock().now();
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
@@ -104,17 +105,16 @@ impl Socket {
         let ws = WebSocketStream::from_partially_read(stream, part, Role::Server, Some(config)).await;
         Self {
             ws,
+            worker,
             unflushed: false,
             since_flush: 0,
             held_out: None,
             held_in: None,
+            throttle: Throttle::default(),
             passing: false,
             told_stuck: false,
             blocked: false,
-            blocked_peers: abilities.metrics.blocked_peers.clone(),
-            messages_out: abilities.metrics.messages_out.clone(),
-            signs: Signs { heard: clock.now(), active: clock.now() },
-            clock,
+            signs: Signs { heard: now, active: now },
             heard: false,
             active: false,
         }
@@ -131,7 +131,7 @@ impl Socket {
     }
 
     /// Waits for the next thing to happen, writing meanwhile. The chain says what its guests have to see of it.
-    pub async fn next(&mut self, mailbox: &Mailbox, chain: &Chain) -> Happening {
+    pub async fn next(&mut self, mailbox: &Rc<Mailbox>, chain: &Chain) -> Happening {
         poll_fn(|cx| {
             let happening = self.poll(cx, mailbox, chain);
             self.passing = matches!(happening, Poll::Ready(Happening::Outgoing(_)));
@@ -147,7 +147,7 @@ impl Socket {
     /// Runs an event to its end; meanwhile mail is written and control frames are answered.
     pub async fn during<T>(
         &mut self,
-        mailbox: &Mailbox,
+        mailbox: &Rc<Mailbox>,
         chain: &Chain,
         mut event: Pin<&mut impl Future<Output = T>>,
     ) -> T {
@@ -164,13 +164,14 @@ impl Socket {
 
     /// Writes a message that passed the filters.
     pub fn write(&mut self, message: Message) -> Result<(), Happening> {
-        self.messages_out.inc();
+        self.worker.metrics().messages_out.inc();
         self.active = true;
         self.start(lower(message))
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, mailbox: &Mailbox, chain: &Chain) -> Poll<Happening> {
-        if let Some(held) = self.held_out.take().or_else(|| self.held_in.take()) {
+    fn poll(&mut self, cx: &mut Context<'_>, mailbox: &Rc<Mailbox>, chain: &Chain) -> Poll<Happening> {
+        self.note_waiting();
+        if let Some(held) = self.held_out.take().or_else(|| self.take_read(mailbox, chain)) {
             return Poll::Ready(held);
         }
         if mailbox.take_ring() {
@@ -187,33 +188,58 @@ impl Socket {
         if mailbox.take_drained() {
             return Poll::Ready(Happening::Drained);
         }
-        if may_read(mailbox)
-            && let Poll::Ready(happening) = self.poll_read(cx, (mailbox.id(), chain))
-        {
+        self.read_ahead(cx, mailbox, chain);
+        if let Some(happening) = self.take_read(mailbox, chain) {
             return Poll::Ready(happening);
         }
         self.poll_flush(cx)
     }
 
     /// What goes on beside an event that waits: mail is written up to what needs an event itself, and one message is read.
-    fn poll_aside(&mut self, cx: &mut Context<'_>, mailbox: &Mailbox, chain: &Chain) {
+    fn poll_aside(&mut self, cx: &mut Context<'_>, mailbox: &Rc<Mailbox>, chain: &Chain) {
+        self.note_waiting();
         let may_write = self.held_out.is_none() && !self.passing;
         if may_write && let Poll::Ready(happening) = self.poll_write(cx, mailbox, chain) {
             self.held_out = Some(happening);
         }
-        if self.held_in.is_none()
-            && may_read(mailbox)
-            && let Poll::Ready(happening) = self.poll_read(cx, (mailbox.id(), chain))
-        {
-            self.held_in = Some(happening);
-        }
+        self.read_ahead(cx, mailbox, chain);
         if let Poll::Ready(lost) = self.poll_flush(cx) {
             self.held_out = Some(lost);
         }
     }
 
-    /// Hands the library what waits, as far as it takes it.
-    fn poll_write(&mut self, cx: &mut Context<'_>, mailbox: &Mailbox, chain: &Chain) -> Poll<Happening> {
+    /// Reads one thing, if none is held.
+    fn read_ahead(&mut self, cx: &mut Context<'_>, mailbox: &Rc<Mailbox>, chain: &Chain) {
+        if self.held_in.is_none()
+            && may_read(mailbox)
+            && let Poll::Ready(happening) = self.poll_read(cx, (mailbox.id(), chain))
+        {
+            if let Happening::Message(message) = &happening {
+                let at = Place { worker: &self.worker, mailbox, tenant: &chain.route().tenant };
+                self.throttle.note_read(at, message.len());
+            }
+            self.held_in = Some(happening);
+        }
+    }
+
+    /// What was read, unless it has to wait.
+    fn take_read(&mut self, mailbox: &Rc<Mailbox>, chain: &Chain) -> Option<Happening> {
+        let at = Place { worker: &self.worker, mailbox, tenant: &chain.route().tenant };
+        if self.throttle.holds_read(at) {
+            return None;
+        }
+        self.held_in.take()
+    }
+
+    /// Whoever is not listened to gives no sign of life.
+    fn note_waiting(&mut self) {
+        let waiting = self.throttle.is_waiting();
+        self.heard |= waiting;
+        self.active |= waiting;
+    }
+
+    /// Hands the library what waits, as far as it takes it and the tenant's rates allow.
+    fn poll_write(&mut self, cx: &mut Context<'_>, mailbox: &Rc<Mailbox>, chain: &Chain) -> Poll<Happening> {
         loop {
             match self.ws.poll_ready_unpin(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -222,6 +248,11 @@ impl Socket {
             }
             // A peer that reads slowly shows by reading that it lives: its answer to a ping may be long in coming.
             self.heard |= self.unblock();
+            let at = Place { worker: &self.worker, mailbox, tenant: &chain.route().tenant };
+            if self.throttle.holds_write(at) {
+                mailbox.wake_at_next(cx);
+                return Poll::Pending;
+            }
             let written = match ready!(mailbox.poll_next(cx)) {
                 item @ Outgoing::Message { reach, .. } if chain.filters_outbound(mailbox.id(), reach) => {
                     return Poll::Ready(Happening::Outgoing(item));
@@ -240,7 +271,7 @@ impl Socket {
     /// The peer does not read: says so once there is a close to wait for.
     fn poll_stuck(&mut self, cx: &Context<'_>, mailbox: &Mailbox) -> Poll<Happening> {
         if !std::mem::replace(&mut self.blocked, true) {
-            self.blocked_peers.inc();
+            self.worker.metrics().blocked_peers.inc();
         }
         mailbox.wake_at_next(cx);
         if mailbox.is_closing() && !self.told_stuck {
@@ -254,7 +285,7 @@ impl Socket {
     fn unblock(&mut self) -> bool {
         let was_blocked = std::mem::take(&mut self.blocked);
         if was_blocked {
-            self.blocked_peers.dec();
+            self.worker.metrics().blocked_peers.dec();
         }
         was_blocked
     }
@@ -295,7 +326,7 @@ impl Socket {
         if !self.heard && !self.active {
             return;
         }
-        let now = self.clock.now();
+        let now = self.worker.clock().now();
         if std::mem::take(&mut self.heard) {
             self.signs.heard = now;
         }
@@ -354,42 +385,4 @@ impl Drop for Socket {
 /// Backpressure: a peer that does not read is not read from, and after a close nothing more is wanted.
 fn may_read(mailbox: &Mailbox) -> bool {
     !mailbox.is_half_full() && !mailbox.is_closing()
-}
-
-fn lower(message: Message) -> wire::Message {
-    let code = match message.kind() {
-        Kind::Text => Data::Text,
-        Kind::Binary => Data::Binary,
-    };
-    wire::Message::Frame(Frame::message(message.into_payload(), OpCode::Data(code), true))
-}
-
-fn lift(frame: Option<WireClose>) -> CloseFrame {
-    match frame {
-        Some(frame) => CloseFrame::new(frame.code.into(), frame.reason.to_string()),
-        None => close::NO_CODE,
-    }
-}
-
-fn lift_control(message: wire::Message) -> Option<Control> {
-    match message {
-        wire::Message::Ping(payload) => Some(Control::Ping(payload)),
-        wire::Message::Pong(payload) => Some(Control::Pong(payload)),
-        _ => None,
-    }
-}
-
-fn wire_close(frame: &CloseFrame) -> WireClose {
-    WireClose { code: frame.code.into(), reason: frame.reason.as_ref().into() }
-}
-
-/// What a failed read means; the library sends no close frame by itself.
-fn broken(error: &Error) -> Happening {
-    match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => Happening::Broken(close::TOO_BIG),
-        Error::Utf8(_) => Happening::Broken(close::NOT_UTF8),
-        Error::Protocol(wire::error::ProtocolError::ResetWithoutClosingHandshake) => Happening::Lost,
-        Error::Protocol(_) | Error::Capacity(_) => Happening::Broken(close::PROTOCOL),
-        _ => Happening::Lost,
-    }
 }

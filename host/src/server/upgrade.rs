@@ -33,10 +33,10 @@ use crate::hub::mailbox::{Bounds, Mailbox};
 use crate::id::{ConnectionId, TenantId};
 use crate::message::{CloseFrame, close};
 use crate::metrics::Failure;
-use crate::routes::capacity::Slot;
 use crate::routes::{Captures, Route};
+use crate::slot::Slot;
 use crate::store::Lost;
-use crate::tenants::{Place, Tenant};
+use crate::tenants::Tenant;
 
 /// The largest body of a guest's response.
 const MAX_BODY: usize = 64 * 1024;
@@ -84,8 +84,8 @@ struct Opening {
 /// What a connection counts for, given back when its end is over.
 struct Held {
     _load: Load,
-    /// None for one that is let in only to be closed.
-    _slot: Option<(Slot, Place)>,
+    /// Of its route and of its tenant; none for one that is let in only to be closed.
+    _slots: Option<(Slot, Slot)>,
 }
 
 /// Answers a request for a WebSocket.
@@ -121,13 +121,18 @@ pub async fn open(
         worker.metrics().fail(Failure::TenantFull, ConnectionId::NONE);
         return Err(Refusal::Full(StatusCode::TOO_MANY_REQUESTS));
     };
-    let held = Held { _load: load, _slot: Some((slot, place)) };
+    let held = Held { _load: load, _slots: Some((slot, place)) };
     let chain = target.chain.clone();
     let handshake = Arc::new(pack(&head, &target, &upgrade));
     let mailbox = Mailbox::new(worker.ids.next(), chain.route().tenant.id(), bounds(chain.route()));
     let opening = Opening { worker: worker.clone(), chain, mailbox, upgrade, upgraded, held };
     // A task of its own: hyper drops this future when the client goes away, and a gate that passed must hear of it.
-    tokio::task::spawn_local(opening.in_turns(handshake)).await.unwrap_or(Err(Refusal::Fault))
+    let opened = tokio::task::spawn_local(opening.in_turns(handshake)).await;
+    opened.unwrap_or_else(|_| {
+        let whose = Failure::Panic.whose();
+        tracing::error!(whose, "the host panicked in a handshake, which is refused; this is a bug of the server");
+        Err(Refusal::Fault)
+    })
 }
 
 /// Turns away one connection too many, with a WebSocket that is opened only for that where the route wants it so.
@@ -145,7 +150,7 @@ fn full(
     let response = switching(key, None).map_err(|_| Refusal::Fault)?;
     // Refusals by a status are counted where they are answered.
     worker.metrics().refused.inc();
-    let held = Held { _load: load, _slot: None };
+    let held = Held { _load: load, _slots: None };
     tokio::task::spawn_local(close_at_once(worker.clone(), upgraded, frame, held));
     Ok(response)
 }
@@ -177,6 +182,7 @@ impl Opening {
     async fn in_turns(self, handshake: Arc<Handshake>) -> Result<Response<Body>, Refusal> {
         let (worker, tenant) = (self.worker.clone(), self.mailbox.tenant());
         let opening = pin!(self.run(handshake));
+        let opening = pin!(worker.counted(opening));
         worker.shares.run(tenant, opening).await
     }
 
@@ -255,7 +261,10 @@ impl Opening {
                 None => connection.lost().await,
             }
         });
-        tokio::task::spawn_local(async move { turns.shares.run(tenant, serving.as_mut()).await });
+        tokio::task::spawn_local(async move {
+            let serving = pin!(turns.counted(serving.as_mut()));
+            turns.shares.run(tenant, serving).await;
+        });
     }
 
     /// Takes back what was asked for, tells the gates that passed, and closes a WebSocket that is opened only for that.
@@ -276,7 +285,7 @@ impl Opening {
         let _ = Commit { local, own, kept: &mut kept, joins }.run(ended.effects).await;
         if close::may_send(frame.code) {
             // Its slot is free from here on: what is left is to tell the client.
-            let held = Held { _slot: None, ..self.held };
+            let held = Held { _slots: None, ..self.held };
             tokio::task::spawn_local(close_at_once(self.worker, self.upgraded, frame, held));
         }
         answers
@@ -293,10 +302,10 @@ async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFram
 }
 
 /// The socket, once the response is written; none where the client went away before.
-async fn socket(worker: &Worker, upgraded: OnUpgrade, tenant: &Tenant) -> Option<Socket> {
+async fn socket(worker: &Rc<Worker>, upgraded: OnUpgrade, tenant: &Tenant) -> Option<Socket> {
     let upgraded = tokio::time::timeout(worker.limits().handshake(), upgraded).await.ok()?.ok()?;
     let parts = downcast(upgraded)?;
-    Some(Socket::new((parts.0, parts.1), &tenant.limits(), worker.abilities()).await)
+    Some(Socket::new((parts.0, parts.1), &tenant.limits(), worker.clone()).await)
 }
 
 fn downcast(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {

@@ -5,6 +5,8 @@
 //! Invariant: a connection and all instances that it leases stay on one thread for their whole life.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -171,6 +173,15 @@ impl Worker {
         });
     }
 
+    /// Runs a task for one client, with the panic counted that may end it: a bug of the host, which ends nothing else.
+    pub async fn counted<F: Future>(&self, mut task: Pin<&mut F>) -> F::Output {
+        poll_fn(|cx| {
+            let _panics = Panics(self.metrics());
+            task.as_mut().poll(cx)
+        })
+        .await
+    }
+
     /// The first worker has them all; once they were told to start, the server accepts.
     async fn start_services(&self) -> Option<Services> {
         if self.local.worker() != 0 {
@@ -186,7 +197,11 @@ impl Worker {
 
     async fn take(self: &Rc<Self>, mut sockets: mpsc::Receiver<Handed>) {
         while let Some((socket, load)) = sockets.recv().await {
-            tokio::task::spawn_local(http::serve(self.clone(), socket, load));
+            let worker = self.clone();
+            tokio::task::spawn_local(async move {
+                let mut serving = Box::pin(http::serve(worker.clone(), socket, load));
+                worker.counted(serving.as_mut()).await;
+            });
         }
     }
 
@@ -280,6 +295,17 @@ impl Worker {
     /// The server's counters.
     pub fn metrics(&self) -> &Metrics {
         &self.abilities().metrics
+    }
+}
+
+/// Counts a panic that unwinds past it.
+struct Panics<'a>(&'a Metrics);
+
+impl Drop for Panics<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.count(Failure::Panic);
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub fn run(connection: u64, what: &str) -> Tried {
         "effects" => each(|_| say(connection, "x")),
         "rooms" => each(|n| rooms::join(connection, &format!("room {n}"), rooms::Replay::Nothing)),
         "publishes" => each(|n| rooms::publish(&format!("kept-{more}-{n}"), &message("x"), &[])),
+        // As often as an event may, to everybody who is there.
+        "fan-out" => (0..1000).try_for_each(|_| rooms::publish("@all", &message("x"), &[])),
         "store" => each(|n| store::set(&format!("key {more} {n}"), b"x", None)),
         "values" => each(|n| store::set(&format!("value {more} {n}"), &[b'x'; 60_000], None)),
         "counters" => each(|n| store::increment(&format!("counter {more} {n}"), 1, None).map(drop)),

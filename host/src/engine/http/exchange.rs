@@ -2,7 +2,7 @@
 //!
 //! Everything lies within one time, the tenant's `http-ms`; what a guest sets itself can only be shorter. Redirects are answers
 //! like any other. What goes wrong gets the word that `wasi:http` has for it.
-//! Invariants: the address that is connected to is the one that was checked; the place among the tenant's requests is held
+//! Invariants: the address that is connected to is the one that was checked; its slot among the tenant's requests is held
 //! until the socket, and the lookup, are done with.
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -26,7 +26,7 @@ use crate::clock::{Clock, Moment};
 use crate::config::Destination;
 use crate::engine::generation::Grants;
 use crate::metrics::Metrics;
-use crate::tenants::Place;
+use crate::slot::Slot;
 
 /// The most bytes of an answer's head, and what hyper reads ahead of a body.
 const MAX_HEAD: usize = 32 * 1024;
@@ -43,8 +43,8 @@ type Connection = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 /// A request that was admitted.
 pub struct Exchange {
-    /// Its place among the tenant's requests.
-    pub slot: Arc<Slot>,
+    /// As what it is counted.
+    pub errand: Arc<Errand>,
     /// Time.
     pub clock: Clock,
     /// Of these, which addresses may be connected to.
@@ -64,9 +64,9 @@ pub struct Exchange {
 }
 
 /// A request that is on its way, counted until it is dropped.
-pub struct Slot {
+pub struct Errand {
     metrics: Arc<Metrics>,
-    _place: Place,
+    _slot: Slot,
 }
 
 /// Why a request had to end.
@@ -91,7 +91,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 impl Exchange {
     /// Sends it, and gives the answer as soon as its head is there.
     pub async fn run(self, request: Request<WasiBody>) -> Outcome {
-        let (metrics, slot) = (self.slot.metrics.clone(), self.slot.clone());
+        let (metrics, errand) = (self.errand.metrics.clone(), self.errand.clone());
         let deadline = self.clock.now().saturating_add(self.time);
         let mut bounds = Bounds { clock: self.clock.clone(), deadline, event: self.event.clone() };
         let begun = bounds.within(Box::pin(self.begin(deadline, request))).await;
@@ -114,7 +114,7 @@ impl Exchange {
                 // Before the connection is dropped, which would look like the body's end.
                 let _ = ended.set(ending.counted(&metrics));
             }
-            drop(slot);
+            drop(errand);
             Ok(())
         };
         Ok((answer, Box::new(driver)))
@@ -131,7 +131,7 @@ impl Exchange {
             self.stage(self.options.first_byte_timeout, Error::ConnectionReadTimeout, send(socket, request)).await;
         sent.inspect_err(|error| {
             if matches!(error, Error::HttpResponseHeaderSectionSize(_)) {
-                self.slot.metrics.http_over_limit.inc();
+                self.errand.metrics.http_over_limit.inc();
             }
         })
     }
@@ -176,26 +176,26 @@ impl Exchange {
         let may = |address: &SocketAddr| self.grants.http.allow_address(address.ip(), &self.destination);
         let allowed: Vec<_> = addresses.into_iter().filter(may).take(MAX_ADDRESSES).collect();
         if allowed.is_empty() {
-            self.slot.metrics.denied.inc();
+            self.errand.metrics.denied.inc();
             return Err(Error::DestinationIpProhibited);
         }
         Ok(allowed)
     }
 
     /// The destination's addresses. The system's resolver blocks and cannot be given up, so it has a thread of its own, which
-    /// holds the place for as long as it takes, and which no worker waits for as it stops.
+    /// holds the slot for as long as it takes, and which no worker waits for as it stops.
     async fn look_up(&self) -> Result<Vec<SocketAddr>, Error> {
         let Destination { host, port, .. } = self.destination.clone();
         if let Some(address) = self.destination.address() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
         let (answer, answered) = oneshot::channel();
-        let slot = self.slot.clone();
+        let errand = self.errand.clone();
         let look_up = move || {
             let found = (host.as_str(), port).to_socket_addrs().map(Vec::from_iter);
             // Nobody is there for the answer where the event ended meanwhile.
             let _ = answer.send(found);
-            drop(slot);
+            drop(errand);
         };
         let unknown = || Error::DnsError { rcode: Some("the name has no address".to_owned()), info_code: None };
         std::thread::Builder::new().name("lookup".to_owned()).spawn(look_up).map_err(|_| unknown())?;
@@ -258,16 +258,16 @@ impl Ending {
     }
 }
 
-impl Slot {
-    /// Counts a request that has this place.
-    pub fn new(place: Place, metrics: Arc<Metrics>) -> Arc<Self> {
+impl Errand {
+    /// Counts a request that has this slot.
+    pub fn new(slot: Slot, metrics: Arc<Metrics>) -> Arc<Self> {
         metrics.http_requests.inc();
         metrics.http_open.inc();
-        Arc::new(Self { metrics, _place: place })
+        Arc::new(Self { metrics, _slot: slot })
     }
 }
 
-impl Drop for Slot {
+impl Drop for Errand {
     fn drop(&mut self) {
         self.metrics.http_open.dec();
     }

@@ -4,9 +4,10 @@
 //! longer there ends with the last connection that has it. What stays as it is is not read again.
 //! Invariants: until it is applied, a change has changed nothing; while it is prepared and applied, no reload runs.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::turns::Turn;
 use super::{Entries, Entry, FIRST, LoadErrors, Order, Parted, Plugins, Registry, check_rejected};
 use crate::engine::compile::{self, Candidate, LoadError, Source};
 use crate::engine::generation::Generation;
@@ -23,7 +24,7 @@ pub struct Change<'a> {
     next: Vec<(Entry, Generation, Duration)>,
     /// What the archive is to note as good, and the hash of what takes over again if it is not.
     loaded: Vec<(Arc<str>, Candidate, Option<String>)>,
-    _turn: MutexGuard<'a, ()>,
+    _turn: Turn<'a>,
 }
 
 impl Registry {

@@ -6,7 +6,7 @@
 //! faster than they compile are taken all the same, if not each of them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Registry;
 use crate::engine::compile::Candidate;
@@ -15,12 +15,23 @@ use crate::engine::compiler::Outdated;
 /// So many loads of a plugin are given up in a row for a newer file.
 const MOST_IN_A_ROW: u32 = 3;
 
-/// One at a time.
+/// One at a time, in the order in which they asked.
 #[derive(Default)]
 pub struct Turns {
-    turn: Mutex<()>,
+    tickets: Mutex<Tickets>,
+    next: Condvar,
     loading: Mutex<Loading>,
 }
+
+#[derive(Default)]
+struct Tickets {
+    /// How many have asked, and how many of them have had their turn.
+    asked: u64,
+    served: u64,
+}
+
+/// The turn, until it is dropped.
+pub struct Turn<'a>(&'a Turns);
 
 #[derive(Default)]
 struct Loading {
@@ -31,9 +42,18 @@ struct Loading {
 }
 
 impl Turns {
-    /// Waits for the turn, and holds it.
-    pub fn wait(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits for the turn, and holds it. A lock alone would let whoever loads one plugin after the other go first each time.
+    pub fn wait(&self) -> Turn<'_> {
+        let mut tickets = self.tickets();
+        let own = tickets.asked;
+        tickets.asked += 1;
+        let waited = self.next.wait_while(tickets, |tickets| tickets.served != own);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        Turn(self)
+    }
+
+    fn tickets(&self) -> MutexGuard<'_, Tickets> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Loads what may be outdated meanwhile, in the turn that the caller holds.
@@ -70,6 +90,13 @@ impl Turns {
     }
 }
 
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.tickets().served += 1;
+        self.0.next.notify_all();
+    }
+}
+
 impl Registry {
     /// Ends the compiling of a plugin whose file holds something newer by now. Whoever calls it loads that next.
     pub fn outdate(&self, name: &str) {
@@ -85,6 +112,28 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn turns_come_in_the_order_in_which_they_were_asked_for() {
+        let turns = Turns::default();
+        let (order, first) = (Mutex::new(Vec::new()), turns.wait());
+        std::thread::scope(|scope| {
+            for number in 0..10 {
+                scope.spawn({
+                    let (turns, order) = (&turns, &order);
+                    move || {
+                        let _turn = turns.wait();
+                        order.lock().expect("nobody panics").push(number);
+                    }
+                });
+                while turns.tickets().asked < number + 2 {
+                    std::thread::yield_now();
+                }
+            }
+            drop(first);
+        });
+        assert!(order.into_inner().expect("nobody panics").into_iter().eq(0..10));
+    }
 
     #[test]
     fn a_newer_file_of_the_same_plugin_ends_a_load_but_not_always() {

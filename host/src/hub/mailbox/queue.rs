@@ -97,6 +97,15 @@ impl Queue {
         item
     }
 
+    /// The size of the message that is written next, if it is one.
+    pub(super) fn next_message(&self) -> Option<usize> {
+        match &self.items.front()?.1 {
+            Waiting::Item(Outgoing::Message { message, .. }) => Some(message.len()),
+            Waiting::Replay(cursor) => Some(cursor.next_bytes()),
+            Waiting::Item(_) | Waiting::Mark => None,
+        }
+    }
+
     /// Puts what the plugin sends as it hears of a join before the first mark; gives it back where there is none.
     pub(super) fn insert_at_mark(&mut self, item: Outgoing) -> Option<Outgoing> {
         let Some(mark) = self.mark() else { return Some(item) };

@@ -49,12 +49,11 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// A panic of the host ends the connection that it came in, and no other: it is taken out of all that others see.
+    /// A panic of the host ends the connection that it came in, and no other: it is taken out of all that others see. Its task
+    /// counts it.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let metrics = self.worker.metrics();
-            metrics.count(Failure::Panic);
-            metrics.connections.dec();
+            self.worker.metrics().connections.dec();
             self.set_alarm(None);
             self.worker.local.disown(&self.mailbox);
             let (connection, plugin) = (self.mailbox.id(), &self.chain.route().handler);
