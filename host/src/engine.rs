@@ -16,6 +16,7 @@ pub mod exports;
 pub mod fault;
 pub mod generation;
 mod guest;
+mod http;
 mod imports;
 pub mod instance;
 mod migration;

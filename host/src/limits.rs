@@ -74,6 +74,14 @@ pub struct Limits {
     pub store_writes: usize,
     /// Timers of one connection.
     pub timers: usize,
+    /// An outgoing HTTP request of a guest, from the lookup of its host to the end of the answer's body.
+    pub http_ms: u64,
+    /// The body of such a request.
+    pub http_request_bytes: usize,
+    /// The body of its answer.
+    pub http_response_bytes: usize,
+    /// Such requests of one tenant that are on their way at once.
+    pub http_requests: usize,
     /// The client's pings and pongs that guests are told of, a second; the host answers those beyond it all the same.
     pub control_events: u32,
     /// Silence of a client after which it is pinged; 0 for never.
@@ -147,6 +155,10 @@ impl Default for Limits {
             store_bytes: 64 * MIB,
             store_writes: 1024,
             timers: 100,
+            http_ms: 5_000,
+            http_request_bytes: MIB,
+            http_response_bytes: 4 * MIB,
+            http_requests: 100,
             control_events: 20,
             ping_ms: 25_000,
             pong_ms: 10_000,
@@ -186,6 +198,7 @@ impl Limits {
             bytes_out: slower(self.bytes_out, 256 * MIB as u64),
             history_bytes: self.history_bytes.min(32 * MIB),
             guest_memory_bytes: self.guest_memory_bytes.min(16 * MIB),
+            http_requests: self.http_requests.min(20),
             ..self.clone()
         }
     }
@@ -228,6 +241,11 @@ impl Limits {
     /// The time that an event may take, waiting included.
     pub fn event_wall(&self) -> Duration {
         Duration::from_millis(self.event_wall_ms)
+    }
+
+    /// The time that an outgoing request of a guest may take as a whole.
+    pub fn http(&self) -> Duration {
+        Duration::from_millis(self.http_ms)
     }
 
     /// The silence after which a client is pinged; none for never.
@@ -294,6 +312,7 @@ impl Limits {
             ("guest-memory-bytes", self.guest_memory_bytes),
             ("event-cpu-ms", self.event_cpu_ms as usize),
             ("event-wall-ms", self.event_wall_ms as usize),
+            ("http-ms", self.http_ms as usize),
             ("head-ms", self.head_ms as usize),
             ("handshake-ms", self.handshake_ms as usize),
             ("pong-ms", self.pong_ms as usize),

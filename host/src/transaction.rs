@@ -39,6 +39,8 @@ pub struct Transaction {
     pub kept: Kept,
     /// Generations on which this event has faulted, by plugin: others are asked instead.
     pub avoided: Vec<Avoided>,
+    /// Whether a guest sent an HTTP request in this event, which cannot be undone: then the event is not run again.
+    pub went_out: bool,
     scope: Scope,
     /// Of the state that the present guest reads and writes.
     version: u32,
@@ -55,8 +57,20 @@ impl Transaction {
     /// An empty one. The scope is set before each guest. Boxed, since it is handed through many futures, whose size is
     /// what an idle connection costs.
     pub fn new(subject: Subject, kept: Kept, scope: Scope) -> Box<Self> {
-        let (avoided, version, draft, effects, store) = Default::default();
-        Box::new(Self { subject, kept, avoided, scope, version, draft, effects, bytes: 0, own_bytes: 0, store })
+        let (avoided, went_out, version, draft, effects, store) = Default::default();
+        Box::new(Self {
+            subject,
+            kept,
+            avoided,
+            went_out,
+            scope,
+            version,
+            draft,
+            effects,
+            bytes: 0,
+            own_bytes: 0,
+            store,
+        })
     }
 
     /// Hands the transaction on to the next guest.

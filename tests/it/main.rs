@@ -10,6 +10,7 @@ mod capacity;
 #[path = "../outside/choices.rs"]
 mod choices;
 mod connection;
+mod elsewhere;
 mod errors;
 mod faults;
 mod files;
@@ -23,6 +24,8 @@ mod hostile_bytes;
 mod hostile_calls;
 mod hostile_components;
 mod hostile_floods;
+mod http;
+mod http_limits;
 mod keepalive;
 mod limits;
 mod middleware;
