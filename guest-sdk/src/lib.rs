@@ -25,6 +25,8 @@ pub mod flow;
 mod gate;
 mod handler;
 mod host;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod log;
 mod message;
 mod request;

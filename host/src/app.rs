@@ -223,6 +223,7 @@ fn sources(config: &Config) -> Vec<Source> {
         files: plugin.files.clone(),
         keys: plugin.keys.clone(),
         grants: plugin.grants,
+        http: plugin.http.clone(),
         reuse: plugin.reuse,
         on_state_mismatch: plugin.on_state_mismatch,
         handler: config.routes.iter().any(|route| route.handler == *name),

@@ -165,7 +165,8 @@ impl Chain {
     }
 
     /// Records a fault, and says whether the event is to be run again: without the generation that it faulted on, or, where
-    /// there is no other one, without the value that did not fit.
+    /// there is no other one, without the value that did not fit. An event that sent an HTTP request never is: what it did out
+    /// there would be done twice.
     fn recovers(&self, fault: &Fault, transaction: &mut Transaction, avoided: &mut Vec<Avoided>) -> bool {
         let again = self.is_run_again(fault, transaction, avoided);
         if !again && !matches!(fault.cause, Cause::Load | Cause::State) {
@@ -194,6 +195,11 @@ impl Chain {
 
     fn is_run_again(&self, fault: &Fault, transaction: &mut Transaction, avoided: &mut Vec<Avoided>) -> bool {
         let connection = transaction.subject.connection;
+        if transaction.went_out {
+            fault.report(connection, self.metrics());
+            self.registry.judge(fault);
+            return false;
+        }
         let faulted_on = avoid(avoided, fault);
         if fault.cause != Cause::State {
             fault.report(connection, self.metrics());

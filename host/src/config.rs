@@ -12,6 +12,7 @@ mod proxies;
 mod raw;
 mod resolve;
 mod rooms;
+mod targets;
 mod tenants;
 mod watch;
 
@@ -22,6 +23,7 @@ pub use keys::Keys;
 pub use proxies::{ForwardedHeader, ProxiesConfig, parse_network};
 pub use resolve::parse_address;
 pub use rooms::{Keep, RoomConfig, RoomPattern};
+pub use targets::{Destination, Target, Targets};
 pub use tenants::TenantConfig;
 pub use watch::WatchConfig;
 
@@ -103,6 +105,8 @@ pub struct PluginConfig {
     pub keys: Keys,
     /// What it may call.
     pub grants: Granted,
+    /// Where it may send HTTP requests.
+    pub http: Targets,
     /// Which events one instance may take.
     pub reuse: ReusePolicy,
     /// What becomes of a connection whose state does not fit.

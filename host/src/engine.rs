@@ -16,6 +16,7 @@ pub mod exports;
 pub mod fault;
 pub mod generation;
 mod guest;
+mod http;
 mod imports;
 pub mod instance;
 mod migration;
@@ -60,6 +61,17 @@ pub enum Reuse {
     Always,
     /// Each event gets a fresh instance, so that a plugin which hides state in statics is found out.
     Never,
+}
+
+impl Reuse {
+    /// Whether a backtrace has files and lines. They are looked up anew for each frame, which takes milliseconds where a
+    /// component has much debug information: time that only who looks for mistakes has to spare.
+    fn details(self) -> WasmBacktraceDetails {
+        match self {
+            Self::Always => WasmBacktraceDetails::Disable,
+            Self::Never => WasmBacktraceDetails::Enable,
+        }
+    }
 }
 
 /// What calls of guests reach.
@@ -122,8 +134,10 @@ const TABLE_ELEMENTS: usize = 100_000;
 impl Engine {
     /// An engine for the process. Falls back to allocation on demand where address space is short.
     pub fn new(abilities: Abilities, reuse: Reuse, compiler: Compiler) -> wasmtime::Result<Arc<Self>> {
-        let pooled = wasmtime::Engine::new(&settings(pooling(&abilities.limits())));
-        let engine = pooled.or_else(|_| wasmtime::Engine::new(&settings(InstanceAllocationStrategy::OnDemand)))?;
+        let details = reuse.details();
+        let pooled = wasmtime::Engine::new(&settings(pooling(&abilities.limits()), details));
+        let on_demand = || wasmtime::Engine::new(&settings(InstanceAllocationStrategy::OnDemand, details));
+        let engine = pooled.or_else(|_| on_demand())?;
         let linker = imports::linker(&engine)?;
         let ticker = Ticker::start(engine.clone());
         Ok(Arc::new(Self { engine, linker, abilities: Arc::new(abilities), ticker, reuse, compiler }))
@@ -146,7 +160,7 @@ impl Engine {
 }
 
 /// Turns off what no guest needs, and on what bounds them.
-fn settings(allocation: InstanceAllocationStrategy) -> Config {
+fn settings(allocation: InstanceAllocationStrategy, details: WasmBacktraceDetails) -> Config {
     let mut config = Config::new();
     config
         .allocation_strategy(allocation)
@@ -155,7 +169,7 @@ fn settings(allocation: InstanceAllocationStrategy) -> Config {
         .concurrency_support(false)
         .wasm_memory64(false)
         .wasm_custom_page_sizes(false)
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .wasm_backtrace_details(details)
         .async_stack_zeroing(true);
     config
 }

@@ -94,6 +94,10 @@ impl Shares {
     /// Lets on who waits, for as long as the server runs.
     pub async fn serve(&self) {
         loop {
+            let asks = { self.state.borrow() }.is_cycle_over(Instant::now());
+            if asks {
+                self.ask().await;
+            }
             let next = self.state.borrow_mut().next();
             let Some(next) = next else {
                 self.waiting.notified().await;
@@ -104,13 +108,15 @@ impl Shares {
                 waker.wake();
             }
             // Behind the one that was let on, so that what it took is known when the next one is chosen.
-            if self.state.borrow().is_cycle_over(Instant::now()) {
-                tokio::task::yield_now().await;
-                self.state.borrow_mut().cycle = Some(Instant::now());
-            } else {
-                queue_up().await;
-            }
+            queue_up().await;
         }
+    }
+
+    /// Has the kernel asked what came meanwhile, and those in line whom that woke, before the next one is chosen.
+    async fn ask(&self) {
+        tokio::task::yield_now().await;
+        queue_up().await;
+        self.state.borrow_mut().cycle = Some(Instant::now());
     }
 
     /// Whether the present turn is over, and its task is to let others on as soon as it can.

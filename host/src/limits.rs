@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::state::Bounds;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 /// More would be a queue without a bound.
@@ -74,6 +76,8 @@ pub struct Limits {
     pub effects: usize,
     /// State of one connection, keys and values together.
     pub state_bytes: usize,
+    /// Keys of one connection's state that have a value.
+    pub state_keys: usize,
     /// Rooms of one connection, implicit ones apart.
     pub rooms: usize,
     /// Connections of one tenant.
@@ -104,6 +108,14 @@ pub struct Limits {
     pub store_writes: usize,
     /// Timers of one connection.
     pub timers: usize,
+    /// An outgoing HTTP request of a guest, from the lookup of its host to the end of the answer's body.
+    pub http_ms: u64,
+    /// The body of such a request.
+    pub http_request_bytes: usize,
+    /// The body of its answer.
+    pub http_response_bytes: usize,
+    /// Such requests of one tenant that are on their way at once.
+    pub http_requests: usize,
     /// The client's pings and pongs that guests are told of, a second; the host answers those beyond it all the same.
     pub control_events: u32,
     /// Silence of a client after which it is pinged; 0 for never.
@@ -176,6 +188,7 @@ impl Default for Limits {
             effects_bytes: 4 * MIB,
             effects: 1000,
             state_bytes: 16 * KIB,
+            state_keys: 100,
             rooms: 100,
             tenant_connections: 1_000_000,
             tenant_instances: 1000,
@@ -191,6 +204,10 @@ impl Default for Limits {
             store_bytes: 64 * MIB,
             store_writes: 1024,
             timers: 100,
+            http_ms: 5_000,
+            http_request_bytes: MIB,
+            http_response_bytes: 4 * MIB,
+            http_requests: 100,
             control_events: 20,
             ping_ms: 25_000,
             pong_ms: 10_000,
@@ -231,6 +248,7 @@ impl Limits {
             bytes_out: slower(self.bytes_out, 256 * MIB as u64),
             history_bytes: self.history_bytes.min(32 * MIB),
             guest_memory_bytes: self.guest_memory_bytes.min(16 * MIB),
+            http_requests: self.http_requests.min(20),
             ..self.clone()
         }
     }
@@ -258,6 +276,11 @@ impl Limits {
         )
     }
 
+    /// What one connection's state may take.
+    pub fn state(&self) -> Bounds {
+        Bounds { bytes: self.state_bytes, keys: self.state_keys }
+    }
+
     /// The time that a client has for the request's head.
     pub fn head(&self) -> Duration {
         Duration::from_millis(self.head_ms)
@@ -276,6 +299,11 @@ impl Limits {
     /// The time that an event may take, waiting included.
     pub fn event_wall(&self) -> Duration {
         Duration::from_millis(self.event_wall_ms)
+    }
+
+    /// The time that an outgoing request of a guest may take as a whole.
+    pub fn http(&self) -> Duration {
+        Duration::from_millis(self.http_ms)
     }
 
     /// The silence after which a client is pinged; none for never.
@@ -347,6 +375,7 @@ impl Limits {
             ("guest-memory-bytes", self.guest_memory_bytes),
             ("event-cpu-ms", self.event_cpu_ms as usize),
             ("event-wall-ms", self.event_wall_ms as usize),
+            ("http-ms", self.http_ms as usize),
             ("head-ms", self.head_ms as usize),
             ("headers", self.headers),
             ("connections", self.connections),

@@ -120,6 +120,14 @@ pub struct Metrics {
     pub store_failures: Counter,
     /// Bytes of log lines of guests that were over their quota.
     pub log_dropped: Counter,
+    /// Outgoing HTTP requests of guests that are on their way.
+    pub http_open: Gauge,
+    /// Outgoing HTTP requests of guests, those apart that were refused at once.
+    pub http_requests: Counter,
+    /// Of these, the ones that took longer than they may.
+    pub http_late: Counter,
+    /// Outgoing HTTP requests that were too many at once, or too large, or whose answers were.
+    pub http_over_limit: Counter,
     /// Generations that took over.
     pub reloads: Counter,
     /// Generations that were rolled back.
@@ -173,6 +181,7 @@ impl Metrics {
             ("connections", "Open connections", &self.connections),
             ("blocked_peers", "Connections whose peer takes nothing at the moment", &self.blocked_peers),
             ("instances", "Live instances in the pools", &self.instances),
+            ("http_open", "Outgoing requests that are on their way", &self.http_open),
             ("cache_bytes", "Bytes of compiled code in the cache", &self.cache_bytes),
         ]
     }
@@ -228,6 +237,9 @@ impl Metrics {
             ("store_waits", "Events that waited for the store's disk to take more", &self.store_waits),
             ("store_failures", "Writes to the store's disk that failed", &self.store_failures),
             ("log_dropped_bytes", "Bytes of guests' log lines over their quota", &self.log_dropped),
+            ("http_requests", "Outgoing requests of guests", &self.http_requests),
+            ("http_late", "Outgoing requests out of time", &self.http_late),
+            ("http_over_limit", "Outgoing requests too many or too large", &self.http_over_limit),
             ("reloads", "Generations that took over", &self.reloads),
             ("rollbacks", "Generations that were rolled back", &self.rollbacks),
             ("events_again", "Events that were run again on the generation before", &self.events_again),

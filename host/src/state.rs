@@ -3,7 +3,7 @@
 //! An event reads through a [`draft::Draft`], which lays its own writes over what is stored, and either applies or
 //! forgets them. Each value says who wrote it under which version, so that a new version of a plugin can carry it over
 //! (`state/versions`). Owned by the connection; lent to a guest's store for the time of an event.
-//! Invariant: keys and values together never take more than the limit that writes were checked against.
+//! Invariant: keys and values never take more than the bounds that writes were checked against.
 
 pub mod draft;
 pub mod versions;
@@ -19,10 +19,20 @@ use versions::Versions;
 #[derive(Default, Debug)]
 pub struct State {
     entries: Vec<Entry>,
-    /// What keys and values take.
+    /// What keys and values take, and how many have a value.
     bytes: usize,
+    keys: usize,
     /// Spares the look at each entry in the usual case.
     versions: Versions,
+}
+
+/// What a state may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Keys and values together.
+    pub bytes: usize,
+    /// How many keys have a value.
+    pub keys: usize,
 }
 
 /// Who wrote a value.
@@ -72,6 +82,10 @@ impl Entry {
         self.value.as_ref().map_or(0, |value| self.key.len() + value.len())
     }
 
+    fn keys(&self) -> usize {
+        usize::from(self.value.is_some())
+    }
+
     /// Whether this plugin wrote it, under another version.
     fn is_of_another(&self, plugin: &str, version: u32) -> bool {
         self.writer.version != version && *self.writer.plugin == *plugin
@@ -92,6 +106,7 @@ impl State {
 
     fn settle(&mut self) {
         self.bytes = self.entries.iter().map(Entry::size).sum();
+        self.keys = self.entries.iter().map(Entry::keys).sum();
         self.versions = Versions::of(&self.entries);
     }
 

@@ -32,6 +32,8 @@ pub struct Tenant {
     pub rates: Rates,
     connections: Arc<Taken>,
     instances: Arc<Taken>,
+    /// Outgoing HTTP requests that are on their way.
+    requests: Arc<Taken>,
     /// Told when an instance ends.
     ended: Notify,
     /// How many events wait for that.
@@ -106,8 +108,20 @@ impl Tenant {
     fn new(terms: Terms) -> Arc<Self> {
         let (rates, suspended) = (Rates::new(&terms.limits), AtomicBool::new(terms.suspended));
         let limits = ArcSwap::from_pointee(terms.limits);
-        let (connections, instances, ended, short, rooms, kept) = Default::default();
-        Arc::new(Self { id: terms.id, limits, suspended, rates, connections, instances, ended, short, rooms, kept })
+        let (connections, requests, instances, ended, short, rooms, kept) = Default::default();
+        Arc::new(Self {
+            id: terms.id,
+            limits,
+            suspended,
+            rates,
+            connections,
+            requests,
+            instances,
+            ended,
+            short,
+            rooms,
+            kept,
+        })
     }
 
     fn change(&self, terms: Terms) {
@@ -136,6 +150,11 @@ impl Tenant {
         Slot::take(&self.connections, self.limits().tenant_connections)
     }
 
+    /// A place for one more outgoing request; none where as many are on their way as may be.
+    pub fn take_request(&self) -> Option<Slot> {
+        Slot::take(&self.requests, self.limits().http_requests)
+    }
+
     /// Room for one more live instance, where there is some now.
     pub fn try_live(self: &Arc<Self>) -> Option<Live> {
         let slot = Slot::take(&self.instances, self.limits().tenant_instances)?;
@@ -161,6 +180,7 @@ impl Tenant {
 
     fn is_used(&self) -> bool {
         self.connections.load(Ordering::Relaxed) > 0
+            || self.requests.load(Ordering::Relaxed) > 0
             || self.rooms.load(Ordering::Relaxed) > 0
             || self.kept.load(Ordering::Relaxed) > 0
     }

@@ -16,7 +16,7 @@ use crate::limits::Limits;
 use crate::message::{CloseFrame, Control, MAX_REASON, Message, close};
 use crate::state::draft::Draft;
 use crate::state::versions::Outdated;
-use crate::state::{Unfit, Writer};
+use crate::state::{Bounds, Unfit, Writer};
 use crate::store::{self, Store};
 use crate::timers::TimerKey;
 
@@ -39,6 +39,8 @@ pub struct Transaction {
     pub kept: Kept,
     /// Generations on which this event has faulted, by plugin: others are asked instead.
     pub avoided: Vec<Avoided>,
+    /// Whether a guest sent an HTTP request in this event, which cannot be undone: then the event is not run again.
+    pub went_out: bool,
     scope: Scope,
     /// Of the state that the present guest reads and writes.
     version: u32,
@@ -55,8 +57,20 @@ impl Transaction {
     /// An empty one. The scope is set before each guest. Boxed, since it is handed through many futures, whose size is
     /// what an idle connection costs.
     pub fn new(subject: Subject, kept: Kept, scope: Scope) -> Box<Self> {
-        let (avoided, version, draft, effects, store) = Default::default();
-        Box::new(Self { subject, kept, avoided, scope, version, draft, effects, bytes: 0, own_bytes: 0, store })
+        let (avoided, went_out, version, draft, effects, store) = Default::default();
+        Box::new(Self {
+            subject,
+            kept,
+            avoided,
+            went_out,
+            scope,
+            version,
+            draft,
+            effects,
+            bytes: 0,
+            own_bytes: 0,
+            store,
+        })
     }
 
     /// Hands the transaction on to the next guest.
@@ -180,9 +194,10 @@ impl Transaction {
     ) -> Result<(), Failure> {
         self.own(connection)?;
         check_name("a key", key)?;
-        let fits = self.draft.set(&self.kept.state, (key, value), &self.writer(), limits.state_bytes);
+        let fits = self.draft.set(&self.kept.state, (key, value), &self.writer(), limits.state());
         fits.then_some(()).ok_or_else(|| {
-            Failure::too_large(format!("a connection's state takes at most {} bytes", limits.state_bytes))
+            let Bounds { bytes, keys } = limits.state();
+            Failure::too_large(format!("a connection's state takes at most {bytes} bytes and {keys} keys"))
         })
     }
 
@@ -203,7 +218,7 @@ impl Transaction {
     /// says how many there were.
     pub fn roll_back_state(&mut self, limits: &Limits) -> Result<u64, Unfit> {
         let reader = self.writer();
-        let rolled_back = self.draft.roll_back(&self.kept.state, &reader, limits.state_bytes);
+        let rolled_back = self.draft.roll_back(&self.kept.state, &reader, limits.state());
         rolled_back.map_err(|key| Unfit { key, reader })
     }
 
@@ -215,7 +230,7 @@ impl Transaction {
     /// Notes what the guest made of a value (WIT `migration.migrate`); false where there is no room for it.
     pub fn migrate_state(&mut self, limits: &Limits, migrated: (Outdated, Bytes)) -> bool {
         let reader = self.writer();
-        self.draft.migrate(&self.kept.state, migrated, &reader, limits.state_bytes)
+        self.draft.migrate(&self.kept.state, migrated, &reader, limits.state())
     }
 
     /// The present guest, as one who reads and writes state.

@@ -38,11 +38,15 @@ const ORDER: [&str; 27] = [
 ];
 
 /// A dependency, and the only places that may name it.
-const DOORS: [(&str, &[&str]); 14] = [
+const DOORS: [(&str, &[&str]); 18] = [
     ("wasmtime", &["engine"]),
+    ("wasmparser", &["engine/compiler"]),
     ("wasmtime_wasi", &["engine"]),
     ("tokio_tungstenite", &["server"]),
-    ("hyper", &["server"]),
+    ("wasmtime_wasi_http", &["engine"]),
+    ("hyper", &["server", "engine/http"]),
+    ("tokio_rustls", &["engine/http/tls"]),
+    ("rustls_native_certs", &["engine/http/tls"]),
     ("notify", &["engine/watcher", "cli/dev"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "app", "main"]),

@@ -13,7 +13,7 @@ use futures_util::future::join;
 use switchboard_harness::{Client, Reuse, Setup, TestServer};
 
 use crate::fixtures::{components, setup};
-use crate::hostile_bytes::{attack, endless_recursion};
+use crate::hostile_bytes::{LONGEST_NAME, attack, endless_recursion};
 
 /// Set in the process of one attack.
 const ALONE: &str = "SWITCHBOARD_TEST_ALONE";
@@ -211,7 +211,7 @@ fn bulk_operations_over_all_of_the_memory() {
 #[test]
 fn recursion_with_a_name_that_fills_the_log() {
     alone("hostile::recursion_with_a_name_that_fills_the_log", async {
-        let file = file("recursion", &endless_recursion());
+        let file = file("recursion", &endless_recursion(LONGEST_NAME));
         let server = sharing(&with("", &file.display().to_string(), "")).start();
         beside(&server, fault(&server, "")).await;
         let fault = server.logged(|record| record.field("cause") == "trap").await;

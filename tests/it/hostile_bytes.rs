@@ -12,16 +12,18 @@ use wit_parser::{Resolve, WorldId};
 
 const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../wit");
 const GUESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/hostile");
-const MIB: usize = 1024 * 1024;
 
 /// An attack in text beside the hostile component, as a handler.
 pub fn attack(name: &str) -> Vec<u8> {
     component(&text(name), "handler-plugin")
 }
 
-/// The one that recurses, under a name that is a megabyte in each frame of the backtrace.
-pub fn endless_recursion() -> Vec<u8> {
-    let core = text("recursion").replace("$name", &format!("${}", "a".repeat(MIB)));
+/// The most bytes of a function's name.
+pub const LONGEST_NAME: usize = 64 * 1024;
+
+/// The one that recurses, under a name of this length, which is in each frame of the backtrace.
+pub fn endless_recursion(name: usize) -> Vec<u8> {
+    let core = text("recursion").replace("$name", &format!("${}", "a".repeat(name)));
     component(&core, "handler-plugin")
 }
 

@@ -4,7 +4,7 @@
 
 use crate::fixtures::components;
 use crate::hostile::{BOUND, alone, beside, beside_within, fault, file, sharing, with};
-use crate::hostile_bytes::{Numbers, attack, damaged, slow_to_compile, world};
+use crate::hostile_bytes::{LONGEST_NAME, Numbers, attack, damaged, endless_recursion, slow_to_compile, world};
 use switchboard_harness::{Received, Reuse, TestServer};
 
 /// What compiling may take beside, which happens in this process here, and in one of its own where it matters.
@@ -69,6 +69,20 @@ fn many_memories_tables_and_instances() {
         })
         .await;
         assert_eq!(server.metrics().failed_loads.get(), 5);
+    });
+}
+
+#[test]
+fn a_name_that_is_longer_than_any_compiler_makes() {
+    alone("hostile_components::a_name_that_is_longer_than_any_compiler_makes", async {
+        let server = harmless();
+        beside(&server, async {
+            load(&server, &endless_recursion(LONGEST_NAME)).await.expect("so long a name may be");
+            let refused = load(&server, &endless_recursion(LONGEST_NAME + 1)).await.expect_err("and no longer");
+            assert!(refused.contains("has 65537 bytes; there may be 65536"), "{refused}");
+        })
+        .await;
+        assert_eq!(server.metrics().failed_loads.get(), 1);
     });
 }
 

@@ -87,6 +87,18 @@ async fn a_connection_remembers_so_many_bytes() {
 }
 
 #[tokio::test]
+async fn a_connection_remembers_so_many_values() {
+    let server = serving_within("state-keys = 2", "puppet");
+    let mut ann = server.connect("/ws").await;
+    ann.send("set one 1\nset two 2\nset one 3\nget one").await;
+    ann.expect_text("one is 3").await;
+    assert_eq!(over_quota(&server), 0);
+    ann.send("set three 3").await;
+    ann.expect_text("set: too-large").await;
+    assert_eq!(over_quota(&server), 1);
+}
+
+#[tokio::test]
 async fn a_connection_is_in_so_many_rooms() {
     let server = serving_within("rooms = 2", "puppet");
     let mut ann = server.connect("/ws").await;

@@ -97,7 +97,7 @@ impl Site {
     pub fn add_component(&self, attack: &Attack) -> Result<()> {
         let bytes = match attack.means {
             Means::Words(Component::Text(name), _) => hostile_bytes::attack(name),
-            Means::Words(Component::Recursion, _) => hostile_bytes::endless_recursion(),
+            Means::Words(Component::Recursion, _) => hostile_bytes::endless_recursion(hostile_bytes::LONGEST_NAME),
             Means::Words(Component::Handles, _) => hostile_bytes::handles(),
             Means::Words(Component::Debugged, _) => fs::read(prepare::workspace_root()?.join(DEBUGGED))?,
             Means::Swaps(_) => hostile_bytes::attack("plain"),

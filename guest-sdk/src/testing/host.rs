@@ -55,6 +55,19 @@ impl FakeHost {
         self
     }
 
+    /// Has another host answer requests to this URL, whatever their method. Others are refused, as for a host that is not listed.
+    #[cfg(feature = "http")]
+    pub fn http(self, url: &str, status: u16, body: impl Into<Vec<u8>>) -> Self {
+        World::with(|world| world.answers.insert(url.to_owned(), (status, body.into())));
+        self
+    }
+
+    /// What other hosts were asked since the last call, in order, events that faulted included.
+    #[cfg(feature = "http")]
+    pub fn take_requests(&self) -> Vec<crate::http::Request> {
+        World::with(|world| std::mem::take(&mut world.requests))
+    }
+
     /// A connection that no plugin has seen yet, opened with a path and query or a [`FakeRequest`].
     pub fn connection(&self, request: impl Into<FakeRequest>) -> FakeConnection {
         FakeConnection::with_id(World::with(|world| world.open(request.into().into_raw())))

@@ -10,6 +10,8 @@ mod effects;
 mod values;
 
 pub use effects::{connections, control, flow, rooms, timers};
+#[cfg(feature = "http")]
+pub use values::http;
 pub use values::{config, log, store};
 
 /// The most effects of one event, and the most bytes that they may hold together.

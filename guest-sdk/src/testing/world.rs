@@ -30,6 +30,11 @@ pub struct World {
     /// What was published to which room, in order.
     pub published: Vec<(String, Message)>,
     pub kept: Kept,
+    /// What other hosts answer, by URL: a status and a body.
+    #[cfg(feature = "http")]
+    pub answers: BTreeMap<String, (u16, Vec<u8>)>,
+    #[cfg(feature = "http")]
+    pub requests: Vec<crate::http::Request>,
     pub event: Option<Event>,
 }
 

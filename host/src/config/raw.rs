@@ -84,6 +84,8 @@ pub struct Plugin {
     pub files: Option<Text>,
     pub grants: Option<Vec<Grant>>,
     #[serde(default)]
+    pub http: Vec<Text>,
+    #[serde(default)]
     pub reuse: ReusePolicy,
     pub canary: Option<Spanned<u8>>,
     #[serde(rename = "canary-ms")]

@@ -23,7 +23,7 @@ use super::instance::Instance;
 use super::output::LogQuota;
 use super::signature::{self, NotSigned};
 use super::{CONTRACT, Engine};
-use crate::config::{Grant, Granted, Keys, MismatchPolicy, ReusePolicy};
+use crate::config::{Grant, Granted, Keys, MismatchPolicy, ReusePolicy, Targets};
 use crate::event::Interface;
 use crate::id::TenantId;
 
@@ -44,6 +44,8 @@ pub struct Source {
     pub keys: Keys,
     /// What it may call.
     pub grants: Granted,
+    /// Where it may send HTTP requests.
+    pub http: Targets,
     /// Which events one instance may take.
     pub reuse: ReusePolicy,
     /// What becomes of a connection whose state does not fit.
@@ -59,12 +61,12 @@ pub struct Source {
 }
 
 /// What a component is given beside its connections.
-type Given<'a> = (&'a BTreeMap<String, String>, &'a Option<PathBuf>, Granted, ReusePolicy);
+type Given<'a> = (&'a BTreeMap<String, String>, &'a Option<PathBuf>, Granted, &'a Targets, ReusePolicy);
 
 impl Source {
     /// All that a component gets and that another one, or the same at another time, may get otherwise.
     pub(super) fn given(&self) -> Given<'_> {
-        (&self.config, &self.files, self.grants, self.reuse)
+        (&self.config, &self.files, self.grants, &self.http, self.reuse)
     }
 }
 
@@ -123,9 +125,9 @@ pub enum LoadError {
     /// Its first instance faulted.
     #[error("plugin {0}: {1} faults as it starts: {2}")]
     Start(Arc<str>, String, String),
-    /// It was rolled back at an earlier time, with the same `config` and `files`; its hash, and why.
+    /// It was rolled back at an earlier time, with the same `config`, `files` and grants; its hash, and why.
     #[error(
-        "plugin {0}: {1} was rejected before, because {3}; change it, or the plugin's `config` or `files`; to try it all the same: `switchboard reload {0} --force`"
+        "plugin {0}: {1} was rejected before, because {3}; change it, or what the plugin is given, as its `config` or `files`; to try it all the same: `switchboard reload {0} --force`"
     )]
     Rejected(Arc<str>, String, String, String),
 }
@@ -178,8 +180,7 @@ pub fn read(source: &Source, limit: usize) -> Result<Candidate, LoadError> {
 /// What a rejection goes by: the hash of a content, with all that the plugin is given beside it and the host's version. The
 /// same content may be good with another `config`, with other files, or on another host.
 pub fn key(source: &Source, hash: &str) -> String {
-    let (config, files, grants, reuse) = source.given();
-    let given = (hash, env!("CARGO_PKG_VERSION"), config, files, grants, reuse);
+    let given = (hash, env!("CARGO_PKG_VERSION"), source.given());
     // Written as Rust would, so that no two of them look the same.
     blake3::hash(format!("{given:?}").as_bytes()).to_string()
 }
@@ -202,7 +203,8 @@ pub fn load(
     let unfit = |error| LoadError::Import(source.name.clone(), shown(&source.path), brief(&format_args!("{error:#}")));
     let pre = engine.linker.instantiate_pre(&component).map_err(unfit)?;
     let config = source.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let grants = Arc::new(Grants { config, files: source.files.clone(), granted: source.grants, reuse: source.reuse });
+    let (files, http) = (source.files.clone(), source.http.clone());
+    let grants = Arc::new(Grants { config, files, granted: source.grants, http, reuse: source.reuse });
     report_denied(engine, &component, source);
     let tenant = engine.abilities.tenants.of(source.tenant);
     let identity = Identity { plugin: source.name.clone(), tenant, generation: number, log: LogQuota::default() };
@@ -279,12 +281,19 @@ fn check_contract(engine: &Engine, component: &Component, source: &Source) -> Re
 fn report_denied(engine: &Engine, component: &Component, source: &Source) {
     let types = component.component_type();
     let imports = types.imports(&engine.engine);
-    let denied = imports.filter_map(|(name, _)| Grant::of_import(name).filter(|grant| !source.grants.has(*grant)));
-    let mut denied: Vec<_> = denied.map(Grant::word).collect();
+    let mut denied: Vec<_> = imports.filter_map(|(name, _)| denied(source, name)).collect();
     denied.sort_unstable();
     if !denied.is_empty() {
         let denied = denied.join(", ");
         tracing::info!(plugin = %source.name, denied, "imports what it is not granted; calls of it are denied");
+    }
+}
+
+/// The word for what an import needs and the plugin is not granted.
+fn denied(source: &Source, import: &str) -> Option<&'static str> {
+    match Grant::of_import(import) {
+        Some(grant) => (!source.grants.has(grant)).then(|| grant.word()),
+        None => (Targets::are_needed_by(import) && source.http.is_empty()).then_some("http"),
     }
 }
 
@@ -346,6 +355,7 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Target;
 
     #[test]
     fn a_rejection_goes_by_content_config_and_files() {
@@ -353,6 +363,7 @@ mod tests {
             tenant: TenantId::UNNAMED,
             keys: Keys::default(),
             grants: Granted::ALL,
+            http: Targets::default(),
             reuse: ReusePolicy::Always,
             name: "chat".into(),
             path: "chat.wasm".into(),
@@ -372,6 +383,8 @@ mod tests {
             (&[("a", "")], None, "one"),
             (&[], Some("a"), "one"),
         ];
+        let listed = Targets::new(vec![Target::parse("api.example.com").expect("an entry")]);
+        assert_ne!(bare, key(&Source { http: listed, ..source(&[], None) }, "one"));
         for (config, files, hash) in others {
             assert_ne!(bare, key(&source(config, files), hash), "{config:?} {files:?} {hash}");
         }

@@ -15,7 +15,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use super::exports::Exports;
 use super::guest::Guest;
 use super::output::LogQuota;
-use crate::config::{Granted, ReusePolicy};
+use crate::config::{Granted, ReusePolicy, Targets};
 use crate::tenants::Tenant;
 
 /// Who a guest is, in logs and faults.
@@ -38,6 +38,8 @@ pub struct Grants {
     pub files: Option<PathBuf>,
     /// What it may call.
     pub granted: Granted,
+    /// Where it may send HTTP requests.
+    pub http: Targets,
     /// Which events one instance may take.
     pub reuse: ReusePolicy,
 }

@@ -14,6 +14,7 @@ use wasmtime_wasi::{FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtx
 use super::Abilities;
 use super::fault::Cause;
 use super::generation::{Grants, Identity};
+use super::http::Outgoing;
 use super::output::{Output, Printer};
 use crate::clock::{Clock, Moment};
 use crate::config::Grant;
@@ -38,13 +39,15 @@ const MAX_PARTS: usize = 100;
 /// The data of a store.
 pub struct Guest {
     wasi: WasiCtx,
-    resources: ResourceTable,
+    pub(super) resources: ResourceTable,
     pub(super) memory: Memory,
     pub(super) output: Arc<Output>,
     pub(super) grants: Arc<Grants>,
     pub(super) abilities: Arc<Abilities>,
     pub(super) identity: Arc<Identity>,
     pub(super) transaction: Option<Box<Transaction>>,
+    /// Made as it first asks another host.
+    pub(super) outgoing: Option<Box<Outgoing>>,
     /// Ticks that the present event was seen running.
     ticks: u64,
     /// Why the present event has to end, where the host ended it.
@@ -68,6 +71,7 @@ impl Guest {
             abilities,
             identity,
             transaction: None,
+            outgoing: None,
             ticks: 0,
             cause: None,
             migrating: None,
@@ -81,6 +85,14 @@ impl Guest {
         self.cause = None;
         self.migrating = None;
         self.memory.refused = false;
+    }
+
+    /// The event ends, and with it all requests that it has on their way.
+    pub fn end(&mut self) -> Option<Box<Transaction>> {
+        let went_out = self.outgoing.as_mut().is_some_and(|outgoing| outgoing.end());
+        let mut transaction = self.transaction.take()?;
+        transaction.went_out |= went_out;
+        Some(transaction)
     }
 
     /// The transaction of the event that runs; none runs while the component is instantiated.

@@ -1,7 +1,8 @@
 //! Host calls: what a guest may ask for, put into the transaction of its event.
 //!
 //! A thin layer: the bounds are the transaction's, the rooms are the hub's.
-//! Invariant: no host call waits, and none has an effect beyond its transaction and the log.
+//! Invariant: no host call of the contract waits, and none has an effect beyond its transaction and the log. Of WASI, polls wait
+//! without holding the worker, and `engine/http` reaches out, after which the event is not run again.
 
 use std::time::Duration;
 
@@ -30,11 +31,12 @@ const MAX_LINE: usize = 4096;
 /// What a line counts at least, so that a flood of empty ones is bounded too.
 const LEAST_LINE: usize = 16;
 
-/// A linker with WASI, the configuration store and all of `switchboard:ws`.
+/// A linker with WASI, its HTTP for outgoing requests (`engine/http`), the configuration store and all of `switchboard:ws`.
 pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     random::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |guest: &mut Guest| WasiConfig::from(&guest.grants.config))?;
     All::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     Ok(linker)

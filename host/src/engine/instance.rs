@@ -119,7 +119,7 @@ impl Instance {
             Ok(reply) => Ok(self.finish(reply)),
             Err(error) => Err(fault(&mut self.store, name, &error)),
         };
-        let transaction = self.store.data_mut().transaction.take();
+        let transaction = self.store.data_mut().end();
         (transaction.expect("the transaction lies in the store while the event runs"), reply)
     }
 

@@ -302,18 +302,22 @@ impl Registry {
     /// Whether an event of this connection that faulted can be run again, on a generation that is not among those that it
     /// has faulted on.
     pub fn fall_back(&self, fault: &Fault, connection: ConnectionId, avoided: &[u64]) -> bool {
-        let Some(Entry { plugin, .. }) = self.find(&fault.plugin).filter(|_| fault.cause != Cause::Load) else {
-            return false;
-        };
-        let why = "it faulted at once, or too often";
-        if let Some(rejected) = plugin.faulted(fault.generation, why) {
-            self.reject(&plugin, &rejected, why);
-        }
+        let Some(plugin) = self.judge(fault) else { return false };
         let again = plugin.has_other(connection, avoided);
         if again {
             self.engine.abilities.metrics.events_again.inc();
         }
         again
+    }
+
+    /// Rolls a young generation back where this fault is one too many. Gives the plugin whose it is, unless it is the host's.
+    pub fn judge(&self, fault: &Fault) -> Option<Arc<Plugin>> {
+        let Entry { plugin, .. } = self.find(&fault.plugin).filter(|_| fault.cause != Cause::Load)?;
+        let why = "it faulted at once, or too often";
+        if let Some(rejected) = plugin.faulted(fault.generation, why) {
+            self.reject(&plugin, &rejected, why);
+        }
+        Some(plugin)
     }
 
     /// Notes that a value did not fit a generation and was removed.

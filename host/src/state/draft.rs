@@ -5,14 +5,14 @@
 
 use bytes::Bytes;
 
-use super::{Entry, State, Writer};
+use super::{Bounds, Entry, State, Writer};
 
 /// The writes of one event, at most one for each key.
 #[derive(Default, Debug)]
 pub struct Draft {
     writes: Vec<Entry>,
-    /// What the state takes once they are applied; none while there are none.
-    bytes: Option<usize>,
+    /// What the state takes once they are applied, and how many of its keys have a value; none while there are none.
+    after: Option<Bounds>,
 }
 
 impl Draft {
@@ -21,11 +21,11 @@ impl Draft {
         self.present(state, key)?.value.as_ref()
     }
 
-    /// Notes a write, a value of none being a removal, or refuses it where the state would then take more than `limit` bytes.
-    pub fn set(&mut self, state: &State, (key, value): (&str, Option<Bytes>), writer: &Writer, limit: usize) -> bool {
+    /// Notes a write, a value of none being a removal, or refuses it where the state would then be out of bounds.
+    pub fn set(&mut self, state: &State, (key, value): (&str, Option<Bytes>), writer: &Writer, most: Bounds) -> bool {
         let own = self.present(state, key).filter(|entry| entry.writer == *writer);
         let before = own.and_then(|entry| entry.before.clone());
-        self.put(state, Entry { key: key.into(), value, writer: writer.clone(), before }, limit)
+        self.put(state, Entry { key: key.into(), value, writer: writer.clone(), before }, most)
     }
 
     /// Whether there is nothing to apply.
@@ -50,15 +50,17 @@ impl Draft {
         self.writes.iter().find(|write| &*write.key == key)
     }
 
-    pub(super) fn put(&mut self, state: &State, write: Entry, limit: usize) -> bool {
-        let (added, replaced) = (write.size(), self.present(state, &write.key).map_or(0, Entry::size));
-        let bytes = self.bytes.unwrap_or(state.bytes) - replaced + added;
-        if added > replaced && bytes > limit {
+    pub(super) fn put(&mut self, state: &State, write: Entry, most: Bounds) -> bool {
+        let replaced = self.present(state, &write.key).map_or((0, 0), |entry| (entry.size(), entry.keys()));
+        let now = self.after.unwrap_or(Bounds { bytes: state.bytes, keys: state.keys });
+        let after = Bounds { bytes: now.bytes - replaced.0 + write.size(), keys: now.keys - replaced.1 + write.keys() };
+        // What gets smaller is never refused.
+        if (after.bytes > now.bytes && after.bytes > most.bytes) || (after.keys > now.keys && after.keys > most.keys) {
             return false;
         }
         self.writes.retain(|other| other.key != write.key);
         self.writes.push(write);
-        self.bytes = Some(bytes);
+        self.after = Some(after);
         true
     }
 }
@@ -69,7 +71,24 @@ mod tests {
 
     fn set(draft: &mut Draft, state: &State, key: &str, value: Option<&'static str>) -> bool {
         let writer = Writer { plugin: "test".into(), version: 0 };
-        draft.set(state, (key, value.map(|text| Bytes::from_static(text.as_bytes()))), &writer, 20)
+        draft.set(
+            state,
+            (key, value.map(|text| Bytes::from_static(text.as_bytes()))),
+            &writer,
+            Bounds { bytes: 20, keys: 3 },
+        )
+    }
+
+    #[test]
+    fn the_keys_that_have_a_value_are_bounded_too() {
+        let (mut state, mut draft) = (State::default(), Draft::default());
+        assert!(["a", "b", "c"].iter().all(|key| set(&mut draft, &state, key, Some("x"))), "three fit");
+        assert!(!set(&mut draft, &state, "d", Some("x")), "and no fourth");
+        state.commit(draft);
+        let mut draft = Draft::default();
+        assert!(set(&mut draft, &state, "a", Some("y")), "another value of a key");
+        assert!(!set(&mut draft, &state, "d", Some("x")));
+        assert!(set(&mut draft, &state, "b", None) && set(&mut draft, &state, "d", Some("x")), "in the place of one");
     }
 
     #[test]

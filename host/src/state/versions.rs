@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use super::draft::Draft;
-use super::{Before, Entry, State, Writer};
+use super::{Before, Bounds, Entry, State, Writer};
 
 /// Which versions the values of a state have.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -72,12 +72,12 @@ impl Draft {
     /// Goes back to what was kept from before, where the reader has the version of that or a lower one than the value; says
     /// how many values were. What is kept of removed values for another version is dropped. An error is the key of a value
     /// for which there is no room any more.
-    pub fn roll_back(&mut self, state: &State, reader: &Writer, limit: usize) -> Result<u64, Box<str>> {
+    pub fn roll_back(&mut self, state: &State, reader: &Writer, most: Bounds) -> Result<u64, Box<str>> {
         let mut rolled_back = 0;
         for entry in self.of_others(state, reader, returns) {
             let key = entry.key.clone();
             rolled_back += u64::from(entry.value.is_some());
-            if !self.put(state, entry, limit) {
+            if !self.put(state, entry, most) {
                 return Err(key);
             }
         }
@@ -98,11 +98,11 @@ impl Draft {
         state: &State,
         (outdated, value): (Outdated, Bytes),
         reader: &Writer,
-        limit: usize,
+        most: Bounds,
     ) -> bool {
         let Outdated { key, value: old, version } = outdated;
         let before = Some(Box::new(Before { value: old, version }));
-        self.put(state, Entry { key, value: Some(value), writer: reader.clone(), before }, limit)
+        self.put(state, Entry { key, value: Some(value), writer: reader.clone(), before }, most)
     }
 
     /// What is made of each entry, as this event sees them, of another version of the reader's plugin.
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::state::Unfit;
 
-    const LIMIT: usize = 100;
+    const LIMIT: Bounds = Bounds { bytes: 100, keys: 10 };
 
     fn writer(plugin: &str, version: u32) -> Writer {
         Writer { plugin: plugin.into(), version }
@@ -252,21 +252,21 @@ mod tests {
     fn a_migrated_value_is_bounded_like_any_other_and_what_was_before_does_not_count() {
         let mut state = State::default();
         let (old, new) = (writer("chat", 0), writer("chat", 1));
-        let most = Bytes::from(vec![b'x'; LIMIT - 1]);
+        let most = Bytes::from(vec![b'x'; LIMIT.bytes - 1]);
         event(&mut state, &old, |state, draft| assert!(draft.set(state, ("k", Some(most.clone())), &old, LIMIT)));
         let mut draft = Draft::default();
         let outdated = || Outdated { key: "k".into(), value: most.clone(), version: 0 };
-        assert!(!draft.migrate(&state, (outdated(), Bytes::from(vec![b'y'; LIMIT])), &new, LIMIT));
+        assert!(!draft.migrate(&state, (outdated(), Bytes::from(vec![b'y'; LIMIT.bytes])), &new, LIMIT));
         assert!(draft.migrate(&state, (outdated(), most.clone()), &new, LIMIT));
         state.commit(draft);
-        assert_eq!(state.bytes, LIMIT);
+        assert_eq!(state.bytes, LIMIT.bytes);
     }
 
     #[test]
     fn there_may_be_no_room_for_what_was_before() {
         let mut state = migrated();
         set(&mut state, &writer("chat", 1), "user", None);
-        let most = Bytes::from(vec![b'x'; LIMIT - 3]);
+        let most = Bytes::from(vec![b'x'; LIMIT.bytes - 3]);
         let auth = writer("auth", 0);
         event(&mut state, &auth, |state, draft| assert!(draft.set(state, ("big", Some(most)), &auth, LIMIT)));
         let back = Draft::default().roll_back(&state, &writer("chat", 0), LIMIT);

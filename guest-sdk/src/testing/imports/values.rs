@@ -191,3 +191,23 @@ mod tests {
         assert_eq!((host.stored("key"), host.stored("n")), (Some(b"old".to_vec()), None));
     }
 }
+
+/// Other hosts, as the test has them answer.
+#[cfg(feature = "http")]
+pub mod http {
+    use super::super::running;
+    use crate::{
+        http::{Error, Request, Response},
+        testing::world::World,
+    };
+
+    pub fn send(request: Request) -> Result<Response, Error> {
+        World::with(|world| {
+            running(world);
+            let answer = world.answers.get(&request.url).cloned();
+            world.requests.push(request);
+            let (status, body) = answer.ok_or_else(|| Error("HttpRequestDenied".to_owned()))?;
+            Ok(Response { status, headers: Vec::new(), body })
+        })
+    }
+}

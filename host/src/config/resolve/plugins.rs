@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::Resolver;
 use crate::config::raw::{self, Text};
-use crate::config::{Granted, Keys, PluginConfig};
+use crate::config::{Granted, Keys, PluginConfig, Target, Targets};
 
 impl Resolver<'_> {
     pub(in crate::config) fn plugins(&mut self, plugins: BTreeMap<String, raw::Plugin>) {
@@ -22,6 +22,7 @@ impl Resolver<'_> {
             let watch = plugin.watch.iter().map(|entry| self.folder.join(entry.as_ref())).collect();
             let config = plugin.config.iter().map(|(key, value)| (key.clone(), self.scalar(key, value))).collect();
             let files = plugin.files.map(|files| self.folder(&files, "files"));
+            let http = self.targets(&plugin.http);
             let (canary, canary_time) = self.canary(plugin.canary.as_ref(), plugin.canary_ms.as_ref());
             let plugin = PluginConfig {
                 tenant: self.tenant,
@@ -32,6 +33,7 @@ impl Resolver<'_> {
                 files,
                 keys: self.keys.clone(),
                 grants: plugin.grants.as_deref().map_or(Granted::ALL, Granted::only),
+                http,
                 reuse: plugin.reuse,
                 on_state_mismatch: plugin.on_state_mismatch,
                 config,
@@ -40,6 +42,17 @@ impl Resolver<'_> {
             };
             self.plugins.insert(self.full_name(&name), plugin);
         }
+    }
+
+    fn targets(&mut self, entries: &[Text]) -> Targets {
+        let mut targets = Vec::new();
+        for entry in entries {
+            match Target::parse(entry.as_ref()) {
+                Ok(target) => targets.push(target),
+                Err(message) => self.problem(entry, "http", message),
+            }
+        }
+        Targets::new(targets)
     }
 
     /// Notes the keys that the files of all plugins to come have to be signed with.
@@ -125,6 +138,13 @@ mod tests {
         assert_eq!(config("{ file = 'secret' }").as_deref(), Ok("hush"));
         assert_eq!(config("{ env = 'CARGO_PKG_NAME' }").as_deref(), Ok("switchboard"));
         assert_eq!((config("'plain'").as_deref(), config("5").as_deref()), (Ok("plain"), Ok("5")));
+    }
+
+    #[test]
+    fn a_host_that_is_none_is_a_problem_with_its_place() {
+        let text = "[plugins.echo]\npath = 'echo.wasm'\nhttp = [\n'api.example.com',\n'https://a.b/c',\n]";
+        let error = Config::parse(text, std::path::Path::new("switchboard.toml")).expect_err("it is wrong").to_string();
+        assert!(error.contains("switchboard.toml:5:http: `https://a.b/c` is a URL"), "{error}");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::io::{self, Read};
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
-use wasmtime::InstanceAllocationStrategy;
+use wasmparser::{KnownCustom, Name, Naming, Parser, Payload};
+use wasmtime::{InstanceAllocationStrategy, WasmBacktraceDetails};
 
 use super::{Order, artifact};
 use crate::engine::cache::fingerprint;
@@ -20,6 +21,9 @@ pub(super) const INVALID: u8 = 10;
 pub(super) const UNABLE: u8 = 11;
 /// The pipes, and what the standard library opens for a moment, such as to count the cores.
 const FILES: u64 = 16;
+
+/// Bytes of the name of one function or module: more than the longest that compilers make of nested types.
+const MAX_NAME: usize = 64 * 1024;
 
 /// Compiles stdin to stdout within the order's limits.
 pub fn run(order: &Order) -> ExitCode {
@@ -39,7 +43,34 @@ pub fn run(order: &Order) -> ExitCode {
 
 /// Compiled code of a component, or what is wrong with it.
 pub(super) fn compile(engine: &wasmtime::Engine, component: &[u8]) -> Result<Vec<u8>, String> {
+    check_names(component)?;
     engine.precompile_component(component).map_err(|error| error.root_cause().to_string())
+}
+
+/// Refuses names that no compiler makes. Each fault copies those of the functions that it went through, some twenty times.
+/// What does not parse is left to who compiles.
+fn check_names(component: &[u8]) -> Result<(), String> {
+    for payload in Parser::new(0).parse_all(component).map_while(Result::ok) {
+        let Payload::CustomSection(section) = payload else { continue };
+        let KnownCustom::Name(names) = section.as_known() else { continue };
+        for name in names.map_while(Result::ok).flat_map(of_functions) {
+            let length = name.name.len();
+            if length > MAX_NAME {
+                let index = name.index;
+                return Err(format!("the name of function {index} has {length} bytes; there may be {MAX_NAME}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names in a section that a backtrace shows.
+fn of_functions(names: Name<'_>) -> Vec<Naming<'_>> {
+    match names {
+        Name::Module { name, .. } => vec![Naming { index: 0, name }],
+        Name::Function(functions) => functions.into_iter().map_while(Result::ok).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Takes from this process all that compiling does not need. Memory is counted as what may be written to, since the
@@ -77,11 +108,12 @@ fn end_with_parent() -> Result<(), String> {
 
 /// An engine without room for instances, which compiles the same code, and the component.
 fn receive(order: &Order) -> Result<(wasmtime::Engine, Vec<u8>), String> {
-    let engine = wasmtime::Engine::new(&settings(InstanceAllocationStrategy::OnDemand));
-    let engine = engine.map_err(|error| format!("{error:#}"))?;
-    if fingerprint(&engine) != order.engine {
-        return Err("it is of another version than the server; restart the server".into());
-    }
+    // With and without what a backtrace needs for files and lines: the fingerprint says which the server has.
+    let engines = [WasmBacktraceDetails::Disable, WasmBacktraceDetails::Enable]
+        .map(|details| wasmtime::Engine::new(&settings(InstanceAllocationStrategy::OnDemand, details)));
+    let fits = |engine: &wasmtime::Engine| fingerprint(engine) == order.engine;
+    let engine = engines.into_iter().filter_map(Result::ok).find(fits);
+    let engine = engine.ok_or("it is of another version than the server; restart the server")?;
     let mut component = Vec::new();
     io::stdin().lock().read_to_end(&mut component).map_err(|error| format!("the component cannot be read: {error}"))?;
     Ok((engine, component))

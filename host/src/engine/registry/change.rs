@@ -1,6 +1,6 @@
 //! A change of the plugins, as another configuration has it: loaded whole first, and then applied whole.
 //!
-//! A plugin whose `path`, `config` or `files` changed gets a new generation; one that is new gets its first; one that is no
+//! A plugin whose `path`, or what it is given beside it, changed gets a new generation; one that is new gets its first; one that is no
 //! longer there ends with the last connection that has it. What stays as it is is not read again.
 //! Invariants: until it is applied, a change has changed nothing; while it is prepared and applied, no reload runs.
 

@@ -1,7 +1,7 @@
 //! Rejections: what was rolled back must not come back, with what it was given, unless somebody says so.
 //!
 //! A roll-back is told to the archive, which outlives the server; every load asks here first. What is rejected is a content
-//! together with its `config` and `files` (`compile::key`), since any of them may be to blame.
+//! together with its `config`, `files` and grants (`compile::key`), since any of them may be to blame.
 //! Invariant: what serves again after a roll-back is not what was rejected by it.
 
 use std::sync::Arc;
