@@ -1,4 +1,6 @@
 //! A server that is out of file descriptors: who is connected goes on, who comes waits, and the log says it once.
+//!
+//! Sockets that ask for nothing take what there is; they are let go, and the same happens again.
 
 use std::net::TcpStream;
 use std::process::Command;
