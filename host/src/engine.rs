@@ -12,6 +12,7 @@ pub mod cache;
 pub mod compile;
 pub mod compiler;
 mod contract;
+mod errors;
 pub mod exports;
 pub mod fault;
 pub mod generation;

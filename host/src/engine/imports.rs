@@ -14,7 +14,7 @@ use super::bindings::All;
 use super::bindings::switchboard::ws::{connections, control, flow, log, rooms, store, timers, types};
 use super::contract::request;
 use super::guest::{Guest, present};
-use super::random;
+use super::{errors, random};
 use crate::config::Grant;
 use crate::event::{Failure, Replay};
 use crate::id::ConnectionId;
@@ -36,6 +36,7 @@ pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     random::add_to_linker(&mut linker)?;
+    errors::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |guest: &mut Guest| WasiConfig::from(&guest.grants.config))?;
     All::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;
