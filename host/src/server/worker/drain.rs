@@ -103,7 +103,7 @@ mod tests {
         assert!(moments.is_sorted() && moments.len() == 5000);
         for tenth in 0..10 {
             let (from, to) = (Duration::from_millis(100 * tenth), Duration::from_millis(100 * (tenth + 1)));
-            let told = moments.iter().filter(|moment| (from..to).contains(moment)).count();
+            let told = moments.iter().filter(|moment| (from..to).contains(*moment)).count();
             assert!((300..700).contains(&told), "{told} between {from:?} and {to:?}");
         }
     }
