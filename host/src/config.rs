@@ -5,6 +5,7 @@
 //! Invariant: a `Config` is valid; whatever is wrong in the file is a [`ConfigError`] with file, line and key.
 
 mod capacity;
+mod compression;
 mod fixed;
 mod grants;
 mod keys;
@@ -17,6 +18,7 @@ mod tenants;
 mod watch;
 
 pub use capacity::{CapacityConfig, WhenFull};
+pub use compression::CompressionConfig;
 pub use fixed::Fixed;
 pub use grants::{Grant, Granted};
 pub use keys::Keys;
@@ -162,6 +164,8 @@ pub struct RouteConfig {
     pub capacity: Option<CapacityConfig>,
     /// What happens when one of its clients reads too slowly.
     pub slow: SlowPolicy,
+    /// How messages are compressed, with clients that can; none for not at all.
+    pub compression: Option<CompressionConfig>,
 }
 
 /// What becomes of what others send to a connection whose mailbox is full.

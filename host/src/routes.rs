@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use self::capacity::Capacity;
-use crate::config::{RouteConfig, SlowPolicy, TenantConfig};
+use crate::config::{CompressionConfig, RouteConfig, SlowPolicy, TenantConfig};
 use crate::handshake::RouteNames;
 use crate::id::TenantId;
 use crate::path::pattern::Pattern;
@@ -44,6 +44,8 @@ pub struct Route {
     pub capacity: Capacity,
     /// What happens when one of its clients reads too slowly.
     pub slow: SlowPolicy,
+    /// How messages are compressed, with clients that can.
+    pub compression: Option<CompressionConfig>,
     pattern: Pattern,
 }
 
@@ -170,6 +172,7 @@ fn route(index: RouteIndex, config: &RouteConfig, (tenant, taken): (Arc<Tenant>,
         idle: config.idle,
         capacity: Capacity::new(config.capacity.clone(), taken),
         slow: config.slow,
+        compression: config.compression,
         pattern: config.pattern.clone(),
     })
 }
@@ -192,6 +195,7 @@ mod tests {
             idle: None,
             capacity: None,
             slow: SlowPolicy::default(),
+            compression: None,
         }
     }
 

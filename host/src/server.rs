@@ -8,6 +8,7 @@ pub mod acceptor;
 mod alarms;
 mod connection;
 mod deadlines;
+mod deflate;
 pub mod door;
 mod files;
 mod head;

@@ -9,6 +9,7 @@ mod broadcast;
 mod capacity;
 #[path = "../outside/choices.rs"]
 mod choices;
+mod compression;
 mod connection;
 mod door;
 mod elsewhere;

@@ -84,7 +84,7 @@ handler = '{name}'
 }
 
 /// The repository's own target folder of guests, as the examples name it.
-fn guests() -> PathBuf {
+pub fn guests() -> PathBuf {
     repository().join("target/guests")
 }
 

@@ -131,6 +131,7 @@ pub struct Route {
     pub when_full: Option<Spanned<toml::Value>>,
     #[serde(default)]
     pub slow: SlowPolicy,
+    pub compression: Option<Spanned<toml::Value>>,
 }
 
 /// `[[static]]`

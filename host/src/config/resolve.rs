@@ -18,8 +18,8 @@ use toml::Spanned;
 
 use super::raw::{self, Text};
 use super::{
-    CapacityConfig, Config, Fixed, Keys, PluginConfig, Problem, RoomConfig, RouteConfig, StaticConfig, WhenFull,
-    line_of, rooms, tenants,
+    CapacityConfig, CompressionConfig, Config, Fixed, Keys, PluginConfig, Problem, RoomConfig, RouteConfig,
+    StaticConfig, WhenFull, line_of, rooms, tenants,
 };
 use crate::handshake::RouteNames;
 use crate::id::TenantId;
@@ -228,8 +228,9 @@ impl<'a> Resolver<'a> {
         let capacity = self.capacity(route);
         let idle = route.idle_ms.unwrap_or(self.idle_ms);
         let idle = (idle > 0).then(|| Duration::from_millis(idle));
-        let (names, slow) = (Arc::new(names), route.slow);
-        self.routes.push(RouteConfig { names, pattern, middleware, handler, origins, idle, capacity, slow });
+        let (names, slow, compression) = (Arc::new(names), route.slow, self.compression(route));
+        let route = RouteConfig { names, pattern, middleware, handler, origins, idle, capacity, slow, compression };
+        self.routes.push(route);
     }
 
     fn capacity(&mut self, route: &raw::Route) -> Option<CapacityConfig> {
@@ -242,6 +243,14 @@ impl<'a> Resolver<'a> {
             _ => {}
         }
         route.max_connections.as_ref().map(|most| CapacityConfig { connections: *most.as_ref(), when_full })
+    }
+
+    fn compression(&mut self, route: &raw::Route) -> Option<CompressionConfig> {
+        let value = route.compression.as_ref()?;
+        CompressionConfig::read(value.as_ref()).unwrap_or_else(|reason| {
+            self.problem(value, "compression", reason);
+            None
+        })
     }
 
     fn when_full(&mut self, value: &Spanned<toml::Value>) -> WhenFull {

@@ -10,6 +10,7 @@ mod meter;
 mod parting;
 mod throttle;
 mod watch;
+mod wire;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -21,16 +22,17 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self as wire};
+use tokio_tungstenite::tungstenite::{self as library};
 
 pub use allowance::Excess;
 
 use allowance::Allowance;
 use frames::{broken, lift, lift_control, lower};
-use meter::Meter;
 use throttle::{Place, Throttle};
+use wire::Wire;
 
 use super::deadlines::Signs;
+use super::deflate::Deflating;
 use super::worker::Worker;
 use crate::chain::Chain;
 use crate::event::Interface;
@@ -77,7 +79,9 @@ pub enum Happening {
 
 /// A WebSocket.
 pub struct Socket {
-    ws: WebSocketStream<Meter>,
+    ws: WebSocketStream<Wire>,
+    /// How messages to the peer are deflated, if it agreed to that.
+    deflating: Option<Deflating>,
     allowance: Allowance,
     worker: Rc<Worker>,
     /// Set while something was handed to the library and not flushed.
@@ -107,7 +111,12 @@ pub struct Socket {
 
 impl Socket {
     /// Takes over a socket after its handshake, with what was read beyond it.
-    pub async fn new((stream, read_already): (TcpStream, Bytes), limits: &Limits, worker: Rc<Worker>) -> Self {
+    pub async fn new(
+        (stream, read_already): (TcpStream, Bytes),
+        deflating: Option<Deflating>,
+        limits: &Limits,
+        worker: Rc<Worker>,
+    ) -> Self {
         let now = worker.clock().now();
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -115,11 +124,11 @@ impl Socket {
             .max_write_buffer_size(WRITE_BUFFER + limits.effects_bytes.max(limits.message_bytes) + 1024)
             .max_message_size(Some(limits.message_bytes))
             .max_frame_size(Some(limits.message_bytes));
-        let (part, mut meter) = (read_already.to_vec(), Meter::new(stream));
-        meter.note(&part);
-        let ws = WebSocketStream::from_partially_read(meter, part, Role::Server, Some(config)).await;
+        let (wire, part) = Wire::new((stream, read_already), deflating.map(|_| limits.message_bytes));
+        let ws = WebSocketStream::from_partially_read(wire, part, Role::Server, Some(config)).await;
         Self {
             ws,
+            deflating,
             allowance: Allowance::new(limits),
             worker,
             unflushed: false,
@@ -189,7 +198,8 @@ impl Socket {
         self.worker.metrics().messages_out.inc();
         self.active = true;
         self.grown |= message.len() as u64 > watch::GROWN;
-        self.start(lower(message))
+        let deflated = self.deflating.and_then(|deflating| deflating.deflate(message.payload()));
+        self.start(lower(message, deflated))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, mailbox: &Rc<Mailbox>, chain: &Chain) -> Poll<Happening> {
@@ -275,8 +285,8 @@ impl Socket {
                     return Poll::Ready(Happening::Outgoing(item));
                 }
                 Outgoing::Message { message, .. } => self.write(message),
-                Outgoing::Control(Control::Ping(payload)) => self.start(wire::Message::Ping(payload)),
-                Outgoing::Control(Control::Pong(payload)) => self.start(wire::Message::Pong(payload)),
+                Outgoing::Control(Control::Ping(payload)) => self.start(library::Message::Ping(payload)),
+                Outgoing::Control(Control::Pong(payload)) => self.start(library::Message::Pong(payload)),
                 Outgoing::Close(frame) => return Poll::Ready(Happening::Closing(frame)),
             };
             if let Err(happening) = written {
@@ -307,7 +317,7 @@ impl Socket {
         was_blocked
     }
 
-    fn start(&mut self, frame: wire::Message) -> Result<(), Happening> {
+    fn start(&mut self, frame: library::Message) -> Result<(), Happening> {
         self.unflushed = true;
         self.ws.start_send_unpin(frame).map_err(|_| Happening::Lost)
     }
@@ -316,15 +326,15 @@ impl Socket {
         loop {
             let read = self.ws.poll_next_unpin(cx);
             self.read_all = read.is_pending();
-            if let Some(excess) = self.allowance.fragments(self.ws.get_ref().fragments()) {
+            if let Some(excess) = self.allowance.fragments(self.ws.get_ref().meter().fragments()) {
                 return Poll::Ready(Happening::Excess(excess));
             }
             let read = ready!(read);
             self.heard = true;
             let message = match read {
-                Some(Ok(wire::Message::Text(text))) => Message::utf8(text.into()),
-                Some(Ok(wire::Message::Binary(bytes))) => Message::binary(bytes),
-                Some(Ok(wire::Message::Close(frame))) => return Poll::Ready(Happening::PeerClosed(lift(frame))),
+                Some(Ok(library::Message::Text(text))) => Message::utf8(text.into()),
+                Some(Ok(library::Message::Binary(bytes))) => Message::binary(bytes),
+                Some(Ok(library::Message::Close(frame))) => return Poll::Ready(Happening::PeerClosed(lift(frame))),
                 // The library answers pings by itself, with its next write.
                 Some(Ok(control)) => match (self.allowance.control(self.worker.clock()), lift_control(control)) {
                     (Some(excess), _) => return Poll::Ready(Happening::Excess(excess)),

@@ -4,22 +4,24 @@
 //! effects are committed and then the 101 is written; refused, nothing happened but what on-disconnect asks for.
 //! Invariant: once a guest was asked, the handshake goes on to its end even if the client is gone meanwhile.
 
+mod answer;
+
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use answer::{add, respond, switching};
 
 use super::connection::Connection;
+use super::deflate::{self, Agreed, Deflating};
 use super::door::Place;
 use super::head::{self, Upgrade};
 use super::refusal::{Body, Refusal};
@@ -28,7 +30,7 @@ use super::worker::{Load, Worker};
 use crate::chain::{Admission, Chain, Connected};
 use crate::config::WhenFull;
 use crate::engine::fault::brief;
-use crate::event::{Header, Kept, Subject};
+use crate::event::{Kept, Subject};
 use crate::handshake::{Handshake, Parts};
 use crate::hub::commit::{Commit, Joins, abandon};
 use crate::hub::mailbox::{Bounds, Mailbox};
@@ -39,27 +41,6 @@ use crate::routes::{Captures, Route};
 use crate::slot::Slot;
 use crate::store::Lost;
 use crate::tenants::Tenant;
-
-/// The largest body of a guest's response.
-const MAX_BODY: usize = 64 * 1024;
-/// What the guests of one handshake may add to its response: headers, and bytes of them. More would pass what clients take,
-/// and soon what the map of headers can hold.
-const MAX_HEADERS: usize = 100;
-const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// Headers that belong to the handshake or to HTTP's framing; a guest may not set them.
-const RESERVED: [&str; 11] = [
-    "connection",
-    "upgrade",
-    "sec-websocket-accept",
-    "sec-websocket-protocol",
-    "sec-websocket-extensions",
-    "sec-websocket-version",
-    "sec-websocket-key",
-    "content-length",
-    "transfer-encoding",
-    "trailer",
-    "te",
-];
 
 /// Where a request leads.
 pub struct Target<'a> {
@@ -81,6 +62,8 @@ struct Opening {
     upgrade: Upgrade,
     upgraded: OnUpgrade,
     held: Held,
+    /// How its messages are to be compressed, and what the client is told of that.
+    deflating: Option<(Agreed, Deflating)>,
 }
 
 /// What a connection counts for, given back when its end is over.
@@ -133,7 +116,8 @@ pub async fn open(
     let chain = target.chain.clone();
     let handshake = Arc::new(pack(&head, &target, &upgrade));
     let mailbox = Mailbox::new(worker.ids.next(), chain.route().tenant.id(), bounds(chain.route()));
-    let opening = Opening { worker: worker.clone(), chain, mailbox, upgrade, upgraded, held };
+    let deflating = deflating(&head.headers, chain.route());
+    let opening = Opening { worker: worker.clone(), chain, mailbox, upgrade, upgraded, held, deflating };
     // A task of its own: hyper drops this future when the client goes away, and a gate that passed must hear of it.
     let opened = tokio::task::spawn_local(opening.in_turns(handshake)).await;
     opened.unwrap_or_else(|_| {
@@ -155,7 +139,7 @@ fn full(
         WhenFull::Respond(status) => return Err(Refusal::Full(status)),
         WhenFull::Close(frame) => frame,
     };
-    let response = switching(key, None).map_err(|_| Refusal::Fault)?;
+    let response = switching(key, None, None).map_err(|_| Refusal::Fault)?;
     // Refusals by a status are counted where they are answered.
     worker.metrics().refused.inc();
     let held = Held { _load: load, _place: place, _slots: None };
@@ -240,13 +224,14 @@ impl Opening {
                 if let Some(chosen) = chosen.filter(|chosen| !self.upgrade.subprotocols.iter().any(|p| p == chosen)) {
                     return Err(decided(format!("the subprotocol `{}` was not offered", brief(&chosen))));
                 }
-                let mut response = switching(&self.upgrade.key, chosen).map_err(decided)?;
+                let agreed = self.deflating.map(|(agreed, _)| agreed);
+                let mut response = switching(&self.upgrade.key, chosen, agreed).map_err(decided)?;
                 for (plugin, added) in headers {
                     add(response.headers_mut(), added).map_err(|reason| Some((plugin.clone(), reason)))?;
                 }
                 Ok(response)
             }
-            Admission::Close(_) => switching(&self.upgrade.key, None).map_err(decided),
+            Admission::Close(_) => switching(&self.upgrade.key, None, None).map_err(decided),
             Admission::Respond { status, headers, body } => respond(*status, headers, body).map_err(decided),
             Admission::Fault => Err(None),
         }
@@ -259,12 +244,12 @@ impl Opening {
         let mut connection = Connection::open(self.worker, self.chain, self.mailbox, (kept, passed));
         // Where that fails, the connection is closed as soon as it is open.
         let _ = connection.commit(effects).await;
-        let (upgraded, held) = (self.upgraded, self.held);
+        let (upgraded, held, deflating) = (self.upgraded, self.held, self.deflating.map(|(_, deflating)| deflating));
         let (turns, tenant) = (worker.clone(), connection.tenant().id());
         // Boxed where it is made: what is moved into a future and pinned there takes its room twice.
         let mut serving = Box::pin(async move {
             let _held = held;
-            match socket(&worker, upgraded, connection.tenant()).await {
+            match socket((&worker, connection.tenant()), upgraded, deflating).await {
                 Some(socket) => connection.run(socket).await,
                 None => connection.lost().await,
             }
@@ -300,9 +285,16 @@ impl Opening {
     }
 }
 
+/// What the client offers and the route wants.
+fn deflating(headers: &HeaderMap, route: &Route) -> Option<(Agreed, Deflating)> {
+    let config = route.compression.as_ref()?;
+    let agreed = deflate::agree(headers, config.window_bits)?;
+    Some((agreed, Deflating::new(config, agreed)))
+}
+
 async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFrame, _held: Held) {
     let unnamed = worker.abilities().tenants.of(TenantId::UNNAMED);
-    let Some(socket) = socket(&worker, upgraded, &unnamed).await else { return };
+    let Some(socket) = socket((&worker, &unnamed), upgraded, None).await else { return };
     let closing = tokio::time::timeout(worker.limits().close(), socket.close(&frame));
     if closing.await.is_err() {
         worker.metrics().fail(Failure::CloseTimeout, ConnectionId::NONE);
@@ -310,94 +302,16 @@ async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFram
 }
 
 /// The socket, once the response is written; none where the client went away before.
-async fn socket(worker: &Rc<Worker>, upgraded: OnUpgrade, tenant: &Tenant) -> Option<Socket> {
+async fn socket(
+    (worker, tenant): (&Rc<Worker>, &Tenant),
+    upgraded: OnUpgrade,
+    deflating: Option<Deflating>,
+) -> Option<Socket> {
     let upgraded = tokio::time::timeout(worker.limits().handshake(), upgraded).await.ok()?.ok()?;
-    let parts = downcast(upgraded)?;
-    Some(Socket::new((parts.0, parts.1), &tenant.limits(), worker.clone()).await)
+    Some(Socket::new(downcast(upgraded)?, deflating, &tenant.limits(), worker.clone()).await)
 }
 
 fn downcast(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
     Some((parts.io.into_inner(), parts.read_buf))
-}
-
-/// The 101 (RFC 6455, section 4.2.2).
-fn switching(key: &str, subprotocol: Option<&str>) -> Result<Response<Body>, String> {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.map_err(|_| "the accept key is no header".to_owned())?);
-    if let Some(subprotocol) = subprotocol {
-        let value = HeaderValue::from_str(subprotocol).map_err(|_| "the subprotocol is no header".to_owned())?;
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, value);
-    }
-    Ok(response)
-}
-
-/// A guest's response in place of a WebSocket.
-fn respond(status: u16, added: &[Header], body: &Bytes) -> Result<Response<Body>, String> {
-    let good = (200..600).contains(&status);
-    let status = StatusCode::from_u16(status).ok().filter(|_| good);
-    let status = status.ok_or_else(|| "the status of a response must be 200 to 599".to_owned())?;
-    if body.len() > MAX_BODY {
-        return Err(format!("the body of a response has at most {MAX_BODY} bytes, not {}", body.len()));
-    }
-    let mut response = Response::new(Full::new(body.clone()));
-    *response.status_mut() = status;
-    add(response.headers_mut(), added)?;
-    Ok(response)
-}
-
-/// Adds a guest's headers, none of which may break out of its line or speak for the host.
-fn add(headers: &mut HeaderMap, added: &[Header]) -> Result<(), String> {
-    let mut bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    for (name, value) in added {
-        bytes += name.len() + value.len();
-        if headers.len() >= MAX_HEADERS || bytes > MAX_HEADER_BYTES {
-            return Err(format!("a response has at most {MAX_HEADERS} headers with {MAX_HEADER_BYTES} bytes together"));
-        }
-        let bad = |what: &str| format!("the header {name:?} {what}");
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("has a name that is not allowed"))?;
-        if RESERVED.contains(&name.as_str()) {
-            return Err(bad("belongs to the host"));
-        }
-        let value = HeaderValue::from_str(value).map_err(|_| bad("has a value with a control character"))?;
-        headers.append(name, value);
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn header(name: &str, value: &str) -> Vec<Header> {
-        vec![(name.to_owned(), value.to_owned())]
-    }
-
-    #[test]
-    fn the_accept_key_is_that_of_the_specification() {
-        let response = switching("dGhlIHNhbXBsZSBub25jZQ==", Some("chat")).expect("it can be built");
-        assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    }
-
-    #[test]
-    fn a_guests_header_cannot_break_out_or_speak_for_the_host() {
-        for (name, value) in
-            [("x-a", "1\r\nx-b: 2"), ("x a", "1"), ("Upgrade", "h2c"), ("content-length", "5"), ("", "1")]
-        {
-            assert!(respond(200, &header(name, value), &Bytes::new()).is_err(), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_guests_response_is_bounded() {
-        assert!(respond(101, &[], &Bytes::new()).is_err());
-        assert!(respond(600, &[], &Bytes::new()).is_err());
-        assert!(respond(200, &[], &Bytes::from(vec![0; MAX_BODY])).is_ok());
-        assert!(respond(200, &[], &Bytes::from(vec![0; MAX_BODY + 1])).is_err());
-    }
 }

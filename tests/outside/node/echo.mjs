@@ -1,11 +1,12 @@
 // Talks to an echo server with the package `ws` and compares what comes back.
 //
-// Usage: node echo.mjs ws://HOST:PORT/ws. Ends with 1 and one line that says what differs, or that nothing came for a minute.
+// Usage: node echo.mjs ws://HOST:PORT/ws plain|compressed, the latter where the server is to compress. Ends with 1 and one line
+// that says what differs, or that nothing came for a minute.
 
 import { on, once } from "node:events";
 import WebSocket from "ws";
 
-const address = process.argv[2];
+const [address, how] = process.argv.slice(2);
 const LIMIT = 1024 * 1024;
 const PATIENCE = 60_000;
 const MANY = 5000;
@@ -24,6 +25,7 @@ async function open(...options) {
   // Queued from the start, since messages may come in one piece with the answer to the handshake.
   const messages = on(socket, "message", { close: ["close"] });
   await once(socket, "open");
+  expect("what was agreed on", socket.extensions, how === "compressed" ? "permessage-deflate" : "");
   const next = async () => {
     const { value, done } = await messages.next();
     if (done) throw new Error("the connection was closed where a message was due");
@@ -39,7 +41,7 @@ async function closeOf(socket) {
 
 async function messagesComeBack() {
   const { socket, next } = await open();
-  for (const text of ["hi", "", "é€🦀", "x".repeat(LIMIT)]) {
+  for (const text of ["hi", "", "é€🦀", '{"a":1}'.repeat(300), "é".repeat(5000), "x".repeat(LIMIT)]) {
     socket.send(text);
     const [data, isBinary] = await next();
     expect("the echo of a text", data.toString(), text);

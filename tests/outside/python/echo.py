@@ -1,7 +1,7 @@
 """Talks to an echo server with the package `websockets` and compares what comes back.
 
-Usage: python echo.py ws://HOST:PORT/ws. Ends with 1 and one line that says what differs, or what did not come within a
-minute.
+Usage: python echo.py ws://HOST:PORT/ws plain|compressed, the latter where the server is to compress. Ends with 1 and one line
+that says what differs, or what did not come within a minute.
 """
 
 import sys
@@ -30,12 +30,15 @@ def short(value):
 
 
 def opened(address, **options):
-    return connect(address, open_timeout=PATIENCE, close_timeout=PATIENCE, max_size=2 * LIMIT, **options)
+    socket = connect(address, open_timeout=PATIENCE, close_timeout=PATIENCE, max_size=2 * LIMIT, **options)
+    names = [extension.name for extension in socket.protocol.extensions]
+    expect("what was agreed on", names, ["permessage-deflate"] if sys.argv[2] == "compressed" else [])
+    return socket
 
 
 def messages_come_back(address):
     with opened(address) as socket:
-        for message in ["hi", "", "é€🦀", b"\x00\x01\xff", b"", "x" * LIMIT, b"y" * LIMIT]:
+        for message in ["hi", "", "é€🦀", '{"a":1}' * 99, "é" * 5000, b"\x00\x01\xff", b"", "x" * LIMIT, b"y" * LIMIT]:
             socket.send(message)
             expect("the echo", socket.recv(PATIENCE), message)
 

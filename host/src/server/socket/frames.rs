@@ -3,6 +3,7 @@
 //! Conversions only; `server/socket` decides when which is made.
 //! Invariant: no byte of a payload is copied.
 
+use bytes::Bytes;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame as WireClose;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -12,12 +13,18 @@ use tokio_tungstenite::tungstenite::{self as wire};
 use super::Happening;
 use crate::message::{CloseFrame, Control, Kind, Message, close};
 
-pub(super) fn lower(message: Message) -> wire::Message {
+/// A message as one frame, with its deflated form in its place if there is one.
+pub(super) fn lower(message: Message, deflated: Option<Bytes>) -> wire::Message {
     let code = match message.kind() {
         Kind::Text => Data::Text,
         Kind::Binary => Data::Binary,
     };
-    wire::Message::Frame(Frame::message(message.into_payload(), OpCode::Data(code), true))
+    let is_deflated = deflated.is_some();
+    let payload = deflated.unwrap_or_else(|| message.into_payload());
+    let mut frame = Frame::message(payload, OpCode::Data(code), true);
+    // The first of a compressed message has this bit (RFC 7692, section 6).
+    frame.header_mut().rsv1 = is_deflated;
+    wire::Message::Frame(frame)
 }
 
 pub(super) fn lift(frame: Option<WireClose>) -> CloseFrame {

@@ -30,7 +30,7 @@ impl Socket {
     /// connection's deadlines say how long either may last; whatever begins has it look in time.
     pub(super) fn watch(&mut self, mailbox: &Rc<Mailbox>) {
         let reads = self.held_in.is_none() && !self.throttle.is_waiting() && may_read(mailbox);
-        let meter = self.ws.get_mut();
+        let meter = self.ws.get_mut().meter_mut();
         self.grown |= meter.take_largest() > GROWN;
         let (wrote, is_partial) = (meter.take_wrote(), reads && meter.is_unfinished());
         let is_stuck = self.blocked || self.unflushed;
@@ -70,12 +70,12 @@ impl Socket {
             return;
         }
         self.signs.grown = Some(now);
-        let is_read = self.read_all && !self.ws.get_ref().is_unfinished();
+        let is_read = self.read_all && !self.ws.get_ref().meter().is_unfinished();
         if !is_read || !matches!(self.ws.poll_flush_unpin(cx), Poll::Ready(Ok(()))) {
             return;
         }
-        let (config, meter) = (*self.ws.get_config(), self.ws.get_mut().move_out());
-        let renewed = WebSocketStream::from_raw_socket(meter, Role::Server, Some(config)).now_or_never();
+        let (config, wire) = (*self.ws.get_config(), self.ws.get_mut().move_out());
+        let renewed = WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).now_or_never();
         self.ws = renewed.expect("without a handshake there is nothing to wait for");
         (self.signs.grown, self.unflushed) = (None, false);
     }
