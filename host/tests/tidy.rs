@@ -38,7 +38,7 @@ const ORDER: [&str; 27] = [
 ];
 
 /// A dependency, and the only places that may name it.
-const DOORS: [(&str, &[&str]); 18] = [
+const DOORS: [(&str, &[&str]); 19] = [
     ("wasmtime", &["engine"]),
     ("wasmparser", &["engine/compiler"]),
     ("wasmtime_wasi", &["engine"]),
@@ -47,6 +47,7 @@ const DOORS: [(&str, &[&str]); 18] = [
     ("hyper", &["server", "engine/http"]),
     ("tokio_rustls", &["engine/http/tls"]),
     ("rustls_native_certs", &["engine/http/tls"]),
+    ("flate2", &["server/deflate"]),
     ("notify", &["engine/watcher", "cli/dev"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "app", "main"]),
