@@ -238,6 +238,16 @@ async fn a_rate_of_the_server_is_that_of_each_tenant_by_itself() {
     assert_eq!(server.metrics().messages_in.get(), 4);
 }
 
+/// So many times a quarter of a minute, each of which the server has looked at.
+async fn time_passes(server: &TestServer, quarters: u32) {
+    let mut bob = server.connect("/ws").await;
+    for _ in 0..quarters {
+        server.advance(ms(15_000));
+        bob.send("send time passes").await;
+        bob.expect_text("time passes").await;
+    }
+}
+
 #[tokio::test]
 async fn nobody_is_taken_for_silent_while_a_message_of_it_waits() {
     let server = server("bytes-in = 1, idle-ms = 60000");
@@ -247,12 +257,7 @@ async fn nobody_is_taken_for_silent_while_a_message_of_it_waits() {
     ann.expect_text(&long).await;
     ann.send("send two").await;
     waits_in(&server, 1).await;
-    let mut bob = server.connect("/ws").await;
-    for _ in 0..20 {
-        server.advance(ms(15_000));
-        bob.send("send time passes").await;
-        bob.expect_text("time passes").await;
-    }
+    time_passes(&server, 20).await;
     assert_eq!((server.metrics().no_pong.get(), server.metrics().idle.get()), (0, 0));
     server.advance(ms(15_000));
     ann.expect_text("two").await;
@@ -265,12 +270,7 @@ async fn nobody_is_taken_for_silent_while_what_it_is_sent_waits() {
     ann.send("send-bytes 300\nsend two").await;
     ann.expect_binary(&[b'x'; 300]).await;
     waits_out(&server, 1).await;
-    let mut bob = server.connect("/ws").await;
-    for _ in 0..19 {
-        server.advance(ms(15_000));
-        bob.send("send time passes").await;
-        bob.expect_text("time passes").await;
-    }
+    time_passes(&server, 19).await;
     assert_eq!((server.metrics().no_pong.get(), server.metrics().idle.get()), (0, 0));
     server.advance(ms(15_000));
     ann.expect_text("two").await;

@@ -9,12 +9,9 @@ use wasmtime_wasi::p2::bindings::io::error;
 
 use super::guest::Guest;
 
-/// Puts this in the place of what WASI has.
+/// Puts this in the place of what WASI has; the linker has to allow that.
 pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    linker.allow_shadowing(true);
-    error::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    linker.allow_shadowing(false);
-    Ok(())
+    error::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
 }
 
 impl error::Host for Guest {}

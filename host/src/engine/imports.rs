@@ -35,8 +35,10 @@ const LEAST_LINE: usize = 16;
 pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    linker.allow_shadowing(true);
     random::add_to_linker(&mut linker)?;
     errors::add_to_linker(&mut linker)?;
+    linker.allow_shadowing(false);
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |guest: &mut Guest| WasiConfig::from(&guest.grants.config))?;
     All::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;

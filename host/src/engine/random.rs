@@ -12,12 +12,9 @@ use wasmtime_wasi::p2::bindings::random::random;
 use super::guest::Guest;
 use crate::config::Grant;
 
-/// Puts this in the place of what WASI has.
+/// Puts this in the place of what WASI has; the linker has to allow that.
 pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    linker.allow_shadowing(true);
-    random::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    linker.allow_shadowing(false);
-    Ok(())
+    random::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
 }
 
 impl random::Host for Guest {
