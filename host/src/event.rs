@@ -168,6 +168,12 @@ impl Notice {
 }
 
 impl Event<'_> {
+    /// Whether it is the last one that a connection or a service is told. Nobody notices what comes of it, so a build that
+    /// handled nothing else has not shown that it works.
+    pub fn is_farewell(&self) -> bool {
+        matches!(self, Self::Disconnect(_) | Self::Service(Call::Stop))
+    }
+
     /// Its name in logs.
     pub fn name(&self) -> &'static str {
         match self {

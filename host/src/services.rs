@@ -246,12 +246,13 @@ impl Runner {
         let subject = Subject { connection: ConnectionId::NONE, tenant: self.nobody.tenant(), queued: 0 };
         let scope = Scope { plugin: self.plugin.name().clone(), interface: Interface::Service, position: 0 };
         let transaction = Transaction::new(subject, Kept { gone: true, ..Kept::default() }, scope);
-        let (transaction, reply) = instance.call(transaction, Event::Service(call)).await;
+        let event = Event::Service(call);
+        let (transaction, reply) = instance.call(transaction, event).await;
         let reply = match reply {
             Ok(reply) => reply,
             Err(fault) => return self.faulted(&fault),
         };
-        if let Some(trial) = self.plugin.serving().trial(generation) {
+        if let Some(trial) = self.plugin.serving().trial(generation).filter(|_| !event.is_farewell()) {
             self.plugin.note_event(&trial, Duration::ZERO, self.clock().now());
         }
         if engine.reuses() {

@@ -156,6 +156,22 @@ async fn l2_a_handshake_that_is_the_first_event_falls_back_too() {
 }
 
 #[tokio::test]
+async fn l2_a_build_that_only_saw_clients_off_is_nothing_to_go_back_to() {
+    let (server, mut ann) = answering().await;
+    server.replace("answers", "newborn_trap");
+    server.reload("answers").await.expect("it starts well");
+    ann.close(1000, "").await;
+    let closes = |server: &TestServer| {
+        let rollout = server.app().registry().plugins()["answers"].report().rollout;
+        rollout.is_some_and(|rollout| rollout.new.closes == 1)
+    };
+    server.until("it has seen her off", closes).await;
+    server.replace_with("answers", &components().rebuilt("newborn_trap", 2));
+    server.reload("answers").await.expect("it starts well");
+    expect_build(&mut server.connect("/ws").await, 1).await;
+}
+
+#[tokio::test]
 async fn l2_a_file_that_is_written_in_pieces_is_never_taken_before_it_is_whole() {
     let server = setup(ANSWERS).watch().start();
     let mut ann = server.connect("/ws").await;

@@ -7,11 +7,14 @@ use std::process::Command;
 
 use crate::client::Client;
 use crate::guests::guest;
+use crate::program::until;
 use crate::project::Project;
 use crate::switchboard::{Server, switchboard};
 
 /// All descriptors that the server may have.
 const LIMIT: usize = 100;
+/// So many may be taken by a call that waits for what it will open, which the kernel does not list: of the control's socket.
+const UNSEEN: usize = 1;
 /// How often it runs out of them.
 const ROUNDS: usize = 3;
 /// What the log says of it.
@@ -37,7 +40,8 @@ fn a_server_without_descriptors_keeps_what_is_open_and_takes_others_later() {
         if round == 0 {
             server.program.expect(SAID);
         }
-        while server.program.proc("fd").len() < LIMIT {}
+        let none_is_left = || server.program.proc("fd").len() >= LIMIT - UNSEEN;
+        until("the end of the descriptors", none_is_left);
         for answer in ["one", "two", "three"] {
             assert_eq!(ann.ask(&format!("send {answer}")), answer, "who is connected goes on");
         }

@@ -212,7 +212,10 @@ impl Editor {
         let left: Vec<_> = files(&state).into_iter().filter(|path| is_unfinished(path)).collect();
         assert!(left.is_empty(), "left over: {left:?}");
         files(&state.join("cache")).iter().for_each(|path| assert_whole(path));
-        let answer = Client::connect(server.address, "/ws").ask("hi");
+        let Some(mut client) = Client::try_connect(server.address, "/ws") else {
+            panic!("{file:?}: no connection after\n{}\nallowed: {allowed:#?}", server.program.seen());
+        };
+        let answer = client.ask("hi");
         let report = Operator::of(self.project.folder()).report("answers");
         let serving = report["hash"].as_str().expect("it has one");
         let serves =

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::client::Client;
 use crate::guests::{guest, rebuilt};
 use crate::operator::Operator;
-use crate::program::{PATIENCE, Program};
+use crate::program::{PATIENCE, Program, until};
 use crate::project::Project;
 use crate::switchboard::Server;
 
@@ -192,14 +192,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 fn size(path: &Path) -> u64 {
     fs::metadata(path).expect("nobody removes it now").len()
-}
-
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < PATIENCE, "{what} does not come");
-        thread::sleep(LOOK);
-    }
 }
 
 fn number(key: &str, default: usize) -> usize {

@@ -12,6 +12,18 @@ use std::time::{Duration, Instant};
 /// How long anything is waited for that takes no build.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often something is looked at that nobody tells of.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Waits for what can only be looked at.
+pub fn until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "{what} does not come");
+        thread::sleep(LOOK);
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stream {
     Out,

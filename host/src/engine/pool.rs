@@ -228,7 +228,8 @@ impl Lease<'_> {
             if serving.is_settled(instance.generation()) {
                 transaction.promote_state(instance.generation().state_version);
             }
-            serving.trial(instance.generation()).map(|trial| (trial, Instant::now()))
+            let trial = serving.trial(instance.generation()).filter(|_| !event.is_farewell());
+            trial.map(|trial| (trial, Instant::now()))
         };
         let (transaction, reply) = instance.call(transaction, event).await;
         if let (Some((trial, began)), Ok(_)) = (trial, &reply) {

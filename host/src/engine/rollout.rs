@@ -77,7 +77,7 @@ struct Group {
 /// What was seen of one side, for people.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Seen {
-    /// Events that ended well.
+    /// Events that ended well, farewells apart.
     pub events: u64,
     /// Events that faulted.
     pub faults: u64,
