@@ -3,7 +3,8 @@
 //! Sits between the socket and the WebSocket library, which knows no compression. Frames without RSV1 pass as they are; a
 //! compressed message is gathered over its frames and handed on as one plain frame. What breaks the protocol is handed on as
 //! something that breaks it too, so that the library alone judges.
-//! Invariants: bytes come out in the order of the frames; no more than one message lies here, of the limit at most.
+//! Invariants: bytes come out in the order of the frames; no more than one message lies here, of the limit at most, however
+//! many come in one read.
 
 use std::io;
 use std::pin::Pin;
@@ -32,6 +33,8 @@ pub struct Inflating<S> {
     frames: Frames,
     /// What the library has not read yet.
     ready: BytesMut,
+    /// What was read behind a compressed message, until the library has that.
+    behind: BytesMut,
 }
 
 /// How far the stream of frames was read.
@@ -61,9 +64,7 @@ struct Gathered {
 impl<S> Inflating<S> {
     /// Inflates messages to `limit` bytes at most. `read` came with the handshake.
     pub fn new(stream: S, limit: usize, read: &[u8]) -> Self {
-        let mut inflating = Self { stream, frames: Frames::new(limit), ready: BytesMut::new() };
-        inflating.frames.feed(read, &mut inflating.ready);
-        inflating
+        Self { stream, frames: Frames::new(limit), ready: BytesMut::new(), behind: read.into() }
     }
 
     /// What it reads from.
@@ -78,7 +79,33 @@ impl<S> Inflating<S> {
 
     /// The same connection with the stream that is made of this one. To be done between two messages.
     pub fn renewed(&mut self, renew: impl FnOnce(&mut S) -> S) -> Self {
-        Self { stream: renew(&mut self.stream), frames: Frames::new(self.frames.limit), ready: BytesMut::new() }
+        Self::new(renew(&mut self.stream), self.frames.limit, &[])
+    }
+
+    /// Bytes that lie here.
+    #[cfg(any(test, fuzzing))]
+    pub fn held(&self) -> usize {
+        let gathered = self.frames.message.as_ref().map_or(0, |message| message.deflated.len());
+        gathered + self.ready.len() + self.behind.len()
+    }
+
+    /// Gives the library what is ready.
+    fn give(&mut self, buffer: &mut ReadBuf<'_>) {
+        let length = self.ready.len().min(buffer.remaining());
+        buffer.put_slice(&self.ready[..length]);
+        self.ready.advance(length);
+        if self.ready.is_empty() {
+            self.ready = BytesMut::new();
+        }
+    }
+
+    /// Goes on with what was read before.
+    fn go_on(&mut self) {
+        let fed = self.frames.feed(&self.behind, &mut self.ready);
+        self.behind.advance(fed);
+        if self.behind.is_empty() {
+            self.behind = BytesMut::new();
+        }
     }
 }
 
@@ -87,13 +114,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inflating<S> {
         let this = self.get_mut();
         loop {
             if !this.ready.is_empty() {
-                let length = this.ready.len().min(buffer.remaining());
-                buffer.put_slice(&this.ready[..length]);
-                this.ready.advance(length);
-                if this.ready.is_empty() {
-                    this.ready = BytesMut::new();
-                }
+                this.give(buffer);
                 return Poll::Ready(Ok(()));
+            }
+            if !this.behind.is_empty() {
+                this.go_on();
+                continue;
             }
             let before = buffer.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
@@ -101,7 +127,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inflating<S> {
             // What only passes is not copied.
             let passed = this.frames.pass(read);
             let is_end = read.is_empty();
-            this.frames.feed(&read[passed..], &mut this.ready);
+            let fed = passed + this.frames.feed(&read[passed..], &mut this.ready);
+            this.behind.extend_from_slice(&read[fed..]);
             buffer.set_filled(before + passed);
             if passed > 0 || is_end {
                 return Poll::Ready(Ok(()));
@@ -134,17 +161,23 @@ impl Frames {
         passed
     }
 
-    /// Reads all of it, and appends what the library is to read.
-    fn feed(&mut self, mut bytes: &[u8], ready: &mut BytesMut) {
-        while !bytes.is_empty() && !self.is_broken {
-            let passed = self.pass(bytes);
-            ready.extend_from_slice(&bytes[..passed]);
-            bytes = &bytes[passed..];
-            if !bytes.is_empty() && !self.is_broken {
-                let held = self.hold(bytes, ready);
-                bytes = &bytes[held..];
+    /// Reads up to the end of a compressed message, and appends what the library is to read; gives how much was read. What
+    /// follows a breach of the protocol counts as read.
+    fn feed(&mut self, bytes: &[u8], ready: &mut BytesMut) -> usize {
+        let mut fed = 0;
+        while fed < bytes.len() && !self.is_broken {
+            let passed = self.pass(&bytes[fed..]);
+            ready.extend_from_slice(&bytes[fed..fed + passed]);
+            fed += passed;
+            let before = ready.len();
+            if fed < bytes.len() && !self.is_broken {
+                fed += self.hold(&bytes[fed..], ready);
+            }
+            if ready.len() > before {
+                break;
             }
         }
+        if self.is_broken { bytes.len() } else { fed }
     }
 
     /// Reads a piece of a frame that belongs to a compressed message; gives how much that was.
@@ -422,6 +455,27 @@ mod tests {
         expect(&huge, &refused).await;
         let endless = vec![frame(0, &[0; 100]); 20].concat();
         expect(&[frame(RSV1 | TEXT, &[0; 100]), endless].concat(), &refused).await;
+    }
+
+    #[tokio::test]
+    async fn of_many_messages_in_one_read_one_is_inflated_at_a_time() {
+        let (message, count) = (text(LIMIT), 20);
+        let bytes = frame(FIN | RSV1 | TEXT, &deflated(&message)).repeat(count);
+        for already in [0, bytes.len()] {
+            let (already, rest) = bytes.split_at(already);
+            let mut inflating = Inflating::new(rest, LIMIT, already);
+            let (mut all, mut piece) = (Vec::new(), [0; 100]);
+            loop {
+                let read =
+                    tokio::io::AsyncReadExt::read(&mut inflating, &mut piece).await.expect("memory does not fail");
+                assert!(inflating.held() <= bytes.len() + HEADER + LIMIT, "{} bytes lie here", inflating.held());
+                all.extend_from_slice(&piece[..read]);
+                if read == 0 {
+                    break;
+                }
+            }
+            assert_eq!(all, whole(TEXT, &message).repeat(count));
+        }
     }
 
     #[tokio::test]
