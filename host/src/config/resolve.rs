@@ -37,7 +37,7 @@ const MAX_MIDDLEWARE: usize = 63;
 /// The longest name of a route or router: it is part of a room's name.
 const MAX_ROUTE_NAME: usize = MAX_NAME - "@router/".len();
 
-/// In which file and on which line each pattern's shape was seen first.
+/// In which file and on which line each pattern's shape was seen first, and each fork of patterns.
 pub(super) type Shapes = HashMap<String, (PathBuf, usize)>;
 
 /// What one file has of a tenant's: its own of the main file, the unnamed one's.
@@ -212,7 +212,7 @@ impl<'a> Resolver<'a> {
             Ok(pattern) => pattern,
             Err(reason) => return self.problem(&route.path, "path", reason),
         };
-        self.unique(&route.path, pattern.shape());
+        self.unique(&route.path, &pattern);
         if let Some(name) = &route.name {
             self.name(name, "route");
         }
@@ -260,18 +260,38 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    fn unique(&mut self, path: &Text, shape: String) {
-        let line = line_of(self.text, &path.span());
-        match self.shapes.get(&shape) {
-            Some((file, first)) => {
-                let elsewhere = if file == self.file { String::new() } else { format!(" of {}", file.display()) };
-                let message = format!(
-                    "the route on line {first}{elsewhere} has the same pattern; a path can lead to one route only"
-                );
-                self.problem(path, "path", message);
-            }
-            None => drop(self.shapes.insert(shape, (self.file.to_owned(), line))),
+    /// Of two patterns, a path must lead to one at most, and the table of routes has to have room for both.
+    fn unique(&mut self, path: &Text, pattern: &Pattern) {
+        if let Some(first) = self.first(path, pattern.shape()) {
+            let message = format!("the route on {first} has the same pattern; a path can lead to one route only");
+            self.problem(path, "path", message);
         }
+        for (fork, takes_rest) in pattern.forks() {
+            let ways = ["takes one segment", "takes all the rest"];
+            let (own, other) = (ways[usize::from(takes_rest)], ways[usize::from(!takes_rest)]);
+            if let Some(first) = self.known(&format!("{other} {fork}")) {
+                self.problem(
+                    path,
+                    "path",
+                    format!("it {own} behind `{fork}/`, where the route on {first} {other}; put one of them elsewhere"),
+                );
+            }
+            self.first(path, format!("{own} {fork}"));
+        }
+    }
+
+    /// On which line there is such a shape already; where there is none, it is this one.
+    fn first(&mut self, path: &Text, shape: String) -> Option<String> {
+        let known = self.known(&shape);
+        let line = line_of(self.text, &path.span());
+        self.shapes.entry(shape).or_insert_with(|| (self.file.to_owned(), line));
+        known
+    }
+
+    fn known(&self, shape: &str) -> Option<String> {
+        let (file, line) = self.shapes.get(shape)?;
+        let elsewhere = if file == self.file { String::new() } else { format!(" of {}", file.display()) };
+        Some(format!("line {line}{elsewhere}"))
     }
 
     fn name(&mut self, name: &Text, of: &str) {
@@ -414,6 +434,36 @@ mod tests {
         assert!(error.contains(":7:handler: there is no plugin `nope`; there are: echo, log"), "{error}");
         assert!(error.contains(":9:path: the route on line 6 has the same pattern"), "{error}");
         assert!(error.contains(":12:path:"), "{error}");
+    }
+
+    #[test]
+    fn in_one_place_a_segment_is_captured_or_all_the_rest() {
+        let both = |one: &str, other: &str| {
+            let route = |path: &str| format!("[[route]]\npath = '{path}'\nhandler = 'echo'\n");
+            parse(&format!("{PLUGINS}{}{}", route(one), route(other)))
+        };
+        for (one, other, told) in [
+            (
+                "/x/{id:int}",
+                "/x/{r:path}",
+                "it takes all the rest behind `/x/`, where the route on line 6 takes one segment",
+            ),
+            (
+                "/x/{r:path}",
+                "/x/{name}/y",
+                "it takes one segment behind `/x/`, where the route on line 6 takes all the rest",
+            ),
+            ("/{a:int}/{b}", "/{c}/{r:path}", "behind `/{}/`"),
+            ("/{r:path}", "/{a}", "behind `/`"),
+        ] {
+            let problem = both(one, other).expect_err("there is no room for both");
+            assert!(problem.len() == 1 && problem[0].contains(":9:path: ") && problem[0].contains(told), "{problem:?}");
+        }
+        for (one, other) in
+            [("/x/{r:path}", "/{a}"), ("/x/{r:path}", "/x/a/{b}"), ("/x/{r:path}", "/x"), ("/{a}", "/{b:int}")]
+        {
+            assert_eq!(both(one, other).expect("they are apart").routes.len(), 2, "{one} {other}");
+        }
     }
 
     #[test]

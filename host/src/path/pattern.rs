@@ -78,6 +78,22 @@ impl Pattern {
         self.segments.iter().map(shape).collect()
     }
 
+    /// Where each capture stands: all that is before it, with captures of any kind and name as one. And whether it takes all
+    /// the rest, which excludes that another pattern captures one segment there, and the other way round.
+    pub fn forks(&self) -> Vec<(String, bool)> {
+        let (mut before, mut forks) = (String::new(), Vec::new());
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(literal) => before.push_str(&format!("/{literal}")),
+                Segment::Capture(_, kind) => {
+                    forks.push((before.clone(), *kind == Kind::Path));
+                    before.push_str("/{}");
+                }
+            }
+        }
+        forks
+    }
+
     /// The kinds of its captures, in order: of two patterns of one form, the one with the lesser list is tried first.
     pub fn kinds(&self) -> Vec<Kind> {
         self.segments.iter().filter_map(Segment::capture).map(|(_, kind)| kind).collect()
