@@ -178,6 +178,8 @@ mod tests {
             "for=203.0.113.1;a=\", for=192.0.2.1, for=\"10.0.0.2\"",
             "for=203.0.113.1;a=\", for=192.0.2.1, for=\"10.0.0.2\";by=\"10.0.0.3\"",
             "for=203.0.113.1;a=\"\\, for=192.0.2.1",
+            "for=203.0.113.1;a\", for=192.0.2.1",
+            "for=203.0.113.1;\", for=192.0.2.1;by=10.0.0.2",
         ] {
             assert_eq!(client(PROXY, ForwardedHeader::Forwarded, &[line]), PROXY, "{line}");
         }

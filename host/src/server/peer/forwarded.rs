@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http::header::FORWARDED;
 
 use crate::config::ForwardedHeader;
+use crate::server::head::is_token;
 
 /// A list as it was read, none for each element that gives no address.
 pub type Addresses = Vec<Option<SocketAddr>>;
@@ -39,13 +40,13 @@ fn forwarded(line: &str) -> Addresses {
     split(line, ',').into_iter().map(forwarded_for).collect()
 }
 
-/// The `for` of one element. Every pair has to be well formed, so that a quote which a client left open and a proxy's
-/// quote closed cannot pass for a value.
+/// The `for` of one element. Every pair has to be well formed, its name included, so that a quote which a client left open, and
+/// what a proxy wrote behind it, cannot pass for a pair.
 fn forwarded_for(element: &str) -> Option<SocketAddr> {
     let mut found = None;
     for pair in split(element, ';') {
         let (name, value) = pair.trim().split_once('=')?;
-        let value = value_of(value)?;
+        let value = value_of(value).filter(|_| is_token(name))?;
         if name.eq_ignore_ascii_case("for") && found.replace(value).is_some() {
             return None;
         }
@@ -200,6 +201,9 @@ mod tests {
             "for=",
             "for=192.0.2.1;",
             "for=192.0.2.1;x",
+            "for=192.0.2.1;=x",
+            "for=192.0.2.1;a b=x",
+            "for=192.0.2.1;a\"\"=x",
             "for=192.0.2.1;for=192.0.2.2",
             "for = 192.0.2.1",
             "for=\"192.0.2.1",
