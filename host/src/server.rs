@@ -11,6 +11,8 @@ mod deadlines;
 mod deflate;
 pub mod door;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod http;
 mod peer;

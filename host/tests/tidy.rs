@@ -181,7 +181,7 @@ fn host() -> Vec<File> {
 
 /// All Rust of the project.
 fn all() -> Vec<File> {
-    ["host", "guest-sdk", "plugins", "examples", "tests", "bench"]
+    ["host", "guest-sdk", "plugins", "examples", "tests", "bench", "fuzz"]
         .iter()
         .flat_map(|folder| files(&root().join(folder)))
         .collect()

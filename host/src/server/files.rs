@@ -48,7 +48,7 @@ fn find<'a>(statics: &'a [StaticConfig], path: &'a str) -> Option<(&'a Path, &'a
 }
 
 /// The file that a path names, segment by segment.
-fn below(folder: &Path, rest: &str) -> Option<PathBuf> {
+pub fn below(folder: &Path, rest: &str) -> Option<PathBuf> {
     let mut file = folder.to_owned();
     for segment in rest.split('/').filter(|segment| !segment.is_empty()) {
         let name = decode(segment)?;

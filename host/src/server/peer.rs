@@ -5,7 +5,7 @@
 //! Invariant: no byte that an untrusted address sends changes the address that guests are told.
 
 mod forwarded;
-mod proxy_protocol;
+pub(super) mod proxy_protocol;
 
 use std::net::SocketAddr;
 

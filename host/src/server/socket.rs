@@ -6,7 +6,7 @@
 
 mod allowance;
 mod frames;
-mod meter;
+pub(super) mod meter;
 mod parting;
 mod throttle;
 mod watch;

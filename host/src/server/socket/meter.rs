@@ -154,6 +154,15 @@ impl Frames {
     }
 }
 
+/// What is known after these pieces: whether something has begun and not ended, the fragments of the message that was begun
+/// last, and the largest payload that was announced.
+#[cfg(fuzzing)]
+pub fn follow<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (bool, usize, u64) {
+    let mut frames = Frames::default();
+    pieces.for_each(|piece| frames.follow(piece));
+    (frames.open || frames.have > 0 || frames.left > 0, frames.fragments, frames.largest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
