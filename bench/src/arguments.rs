@@ -9,6 +9,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::attacks::{self, corpus};
+use crate::compress::document;
 use crate::load::Cell;
 use crate::report::Detail;
 use crate::round::Times;
@@ -24,6 +25,8 @@ pub struct CommandLine {
 pub enum Benchmark {
     /// A handler that sends every message back: CPU, throughput, round trips and idle memory.
     Echo(Arguments),
+    /// The same with messages that are compressed, and with the same ones that are not: CPU and bytes.
+    Compress(CompressArguments),
     /// A plugin that is swapped: how long that takes, and what open connections notice.
     Reload(ReloadArguments),
     /// A tenant that attacks: what others notice.
@@ -77,6 +80,37 @@ pub struct Arguments {
     /// Let the generator sleep while it waits for answers, which puts waking it on the servers' account.
     #[arg(long)]
     pub asleep: bool,
+}
+
+#[derive(Args)]
+pub struct CompressArguments {
+    /// Bytes of a message.
+    #[arg(long, value_delimiter = ',', default_values_t = [200, 800, 4000], value_parser = document_size)]
+    pub sizes: Vec<usize>,
+    /// Connections of the load, with one message in flight on each.
+    #[arg(long, default_value_t = 64, value_parser = at_least_one)]
+    pub connections: usize,
+    /// Rounds of each server with each size, compressed and not.
+    #[arg(long, default_value_t = 3, value_parser = at_least_one)]
+    pub rounds: usize,
+    /// Seconds of a round, after one second of warm-up.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// Run one server only.
+    #[arg(long)]
+    pub only: Option<Only>,
+    /// A binary to measure instead of building Switchboard.
+    #[arg(long, value_name = "PATH")]
+    pub server: Option<PathBuf>,
+    /// Write the raw numbers to a file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+impl CompressArguments {
+    pub fn times(&self) -> Times {
+        Times { warm_up: Duration::from_secs(1), measured: Duration::from_secs(self.seconds) }
+    }
 }
 
 /// The parts of the reload benchmark.
@@ -187,6 +221,14 @@ impl Arguments {
     }
 }
 
+fn document_size(text: &str) -> Result<usize, String> {
+    let sizes = document::SIZES;
+    match at_least_one(text)? {
+        size if sizes.contains(&size) => Ok(size),
+        _ => Err(format!("must be {} to {}", sizes.start(), sizes.end())),
+    }
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".into()),
@@ -212,6 +254,18 @@ mod tests {
         let Benchmark::Echo(arguments) = line.command else { panic!("it is the echo") };
         let Cell { connections, in_flight, size } = arguments.cell();
         assert_eq!((connections, in_flight, size), (64, 1, 64));
+    }
+
+    #[test]
+    fn documents_have_a_size_that_one_can_have() {
+        let sizes =
+            |typed: &[&str]| match CommandLine::try_parse_from([&["bench", "compress"], typed].concat())?.command {
+                Benchmark::Compress(arguments) => Ok::<_, clap::Error>(arguments.sizes),
+                _ => panic!("it is compression"),
+            };
+        assert_eq!(sizes(&[]).unwrap(), [200, 800, 4000]);
+        assert_eq!(sizes(&["--sizes", "64,1048576"]).unwrap(), [64, 1_048_576]);
+        assert!(sizes(&["--sizes", "63"]).is_err() && sizes(&["--sizes", "1048577"]).is_err());
     }
 
     #[test]

@@ -20,6 +20,8 @@ const HEAD_LIMIT: usize = 8 * 1024;
 /// The nonce of RFC 6455, section 1.3, and the answer that the same section gives for it; so no SHA-1 is needed.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+/// Both sides begin anew with each message (RFC 7692, section 7.1.1).
+const OFFER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 pub struct Connection {
     socket: TcpStream,
@@ -53,7 +55,11 @@ impl Connection {
             TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("connecting to {address}"))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        upgrade(&socket, address, target).context("in the WebSocket handshake")?;
+        if script.offers_deflate {
+            upgrade_deflating(&socket, address, target).context("in the WebSocket handshake")?;
+        } else {
+            upgrade(&socket, address, target).context("in the WebSocket handshake")?;
+        }
         first_echo(&socket, script).context("waiting for the first echo")?;
         socket.set_nonblocking(true)?;
         Ok(Self::over(socket))
@@ -144,6 +150,16 @@ pub fn upgrade(mut socket: &TcpStream, address: SocketAddr, target: &str) -> Res
     check_head(&read_head(socket)?)
 }
 
+/// Makes a WebSocket of a socket, with compression that begins anew with each message on both sides.
+pub fn upgrade_deflating(mut socket: &TcpStream, address: SocketAddr, target: &str) -> Result<()> {
+    let plain = handshake(address, target);
+    let offering = plain.replace("\r\n\r\n", &format!("\r\nSec-WebSocket-Extensions: {OFFER}\r\n\r\n"));
+    socket.write_all(offering.as_bytes())?;
+    let head = read_head(socket)?;
+    check_head(&head)?;
+    check_agreed(&head)
+}
+
 /// The request for a WebSocket at this path.
 pub fn handshake(address: SocketAddr, target: &str) -> String {
     format!(
@@ -166,12 +182,24 @@ fn read_head(mut socket: &TcpStream) -> io::Result<String> {
 fn check_head(head: &str) -> Result<()> {
     let status = head.lines().next().unwrap_or_default();
     ensure!(status.split(' ').nth(1) == Some("101"), "the server answered `{status}`");
-    let accepted = head
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .any(|(name, value)| name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == ACCEPT);
-    ensure!(accepted, "Sec-WebSocket-Accept is missing or wrong");
+    ensure!(header(head, "sec-websocket-accept") == Some(ACCEPT), "Sec-WebSocket-Accept is missing or wrong");
     Ok(())
+}
+
+/// Each answer has to be the same, so the server may keep nothing of the message before.
+fn check_agreed(head: &str) -> Result<()> {
+    let agreed = header(head, "sec-websocket-extensions").unwrap_or_default();
+    let has = |part: &str| agreed.split(';').any(|other| other.trim() == part);
+    ensure!(
+        has("permessage-deflate") && has("server_no_context_takeover"),
+        "compression was not agreed on: `{agreed}`"
+    );
+    Ok(())
+}
+
+fn header<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
 }
 
 fn first_echo(mut socket: &TcpStream, script: &Script) -> Result<()> {
@@ -197,6 +225,15 @@ mod tests {
         assert!(check_head(&head("200 OK", ACCEPT)).is_err());
         assert!(check_head(&head("101 Switching Protocols", "x")).is_err());
         assert!(check_head("").is_err());
+    }
+
+    #[test]
+    fn compression_is_agreed_on_only_without_what_was_before() {
+        let head = |value: &str| format!("HTTP/1.1 101 x\r\nSec-WebSocket-Extensions: {value}\r\n\r\n");
+        assert!(check_agreed(&head(OFFER)).is_ok());
+        assert!(check_agreed(&head("permessage-deflate;server_no_context_takeover")).is_ok());
+        assert!(check_agreed(&head("permessage-deflate")).is_err());
+        assert!(check_agreed("HTTP/1.1 101 x\r\n\r\n").is_err());
     }
 
     #[test]

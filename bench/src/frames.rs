@@ -6,7 +6,9 @@
 //! Invariant: a frame has the shortest length encoding, because the answer of a server is compared byte by byte.
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-const FINAL_TEXT: u8 = 0x81;
+pub const FINAL_TEXT: u8 = 0x81;
+/// The bit of a compressed message.
+pub const COMPRESSED: u8 = 0x40;
 const FINAL_CLOSE: u8 = 0x88;
 const FINAL_PING: u8 = 0x89;
 const MASKED: u8 = 0x80;
@@ -15,6 +17,11 @@ const NORMAL_CLOSURE: u16 = 1000;
 /// A text message in one frame, as a client must send it.
 pub fn client_text(payload: &[u8]) -> Vec<u8> {
     masked(FINAL_TEXT, payload)
+}
+
+/// A message that was deflated, in one frame, as a client must send it (RFC 7692, section 6).
+pub fn client_deflated(deflated: &[u8]) -> Vec<u8> {
+    masked(FINAL_TEXT | COMPRESSED, deflated)
 }
 
 /// The same message in one frame, as a server must answer it.

@@ -110,14 +110,18 @@ pub struct Load {
 impl Load {
     /// Opens all connections and sends the first messages.
     pub fn start(address: SocketAddr, cell: Cell, waiting: Waiting) -> Result<Self> {
-        let script = Script::new(cell.size, cell.in_flight);
-        let connections = open_all(address, cell.connections, &script)?;
-        Self::begin(connections, script, (cell.in_flight, waiting))
+        Self::start_with(address, cell, (Script::new(cell.size, cell.in_flight), waiting))
     }
 
     /// The same, with a pause of each connection between an answer and its next message.
     pub fn start_paced(address: SocketAddr, cell: Cell, pause: Duration) -> Result<Self> {
         Ok(Self { pauses: vec![pause; cell.connections], ..Self::start(address, cell, Waiting::Asleep)? })
+    }
+
+    /// Opens so many connections that say what this script has.
+    pub fn start_with(address: SocketAddr, cell: Cell, (script, waiting): (Script, Waiting)) -> Result<Self> {
+        let connections = open_all(address, cell.connections, &script)?;
+        Self::begin(connections, script, (cell.in_flight, waiting))
     }
 
     /// A connection to each of these targets, one message in flight on each, with pauses that differ by up to a quarter of

@@ -1,7 +1,7 @@
-//! `bench`: measures Switchboard side by side with other WebSocket servers on this machine, what a reload costs, and what
-//! attacks cost others.
+//! `bench`: measures Switchboard side by side with other WebSocket servers on this machine, what compression and a reload
+//! cost, and what attacks cost others.
 //!
-//! Read from the top: `arguments` (what was typed), `echo` (which rounds of which servers), `reload` (swaps of a plugin), `attacks` (hostile tenants), `prepare` and `peer` (getting
+//! Read from the top: `arguments` (what was typed), `echo` (which rounds of which servers), `compress` (the same with compression), `reload` (swaps of a plugin), `attacks` (hostile tenants), `prepare` and `peer` (getting
 //! servers, running them), `cores` (what runs where), `round` and `idle` (one measurement), `load`, `connection`, `script` and `frames` (the
 //! generator itself), `proc` and `stats` (figures), `results` and `report` (what is shown).
 
@@ -9,6 +9,7 @@
 
 mod arguments;
 mod attacks;
+mod compress;
 mod connection;
 mod cores;
 mod echo;
@@ -35,6 +36,7 @@ use arguments::{Benchmark, CommandLine};
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Benchmark::Echo(arguments) => echo::run(&arguments),
+        Benchmark::Compress(arguments) => compress::run(&arguments),
         Benchmark::Reload(arguments) => reload::run(&arguments),
         Benchmark::Attacks(arguments) => attacks::run(&arguments),
     };

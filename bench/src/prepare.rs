@@ -90,8 +90,13 @@ pub fn empty_folder(name: &str) -> Result<PathBuf> {
 
 /// Bun, installed on first use; removing the folder gets the newest release of its major.
 pub fn bun() -> Result<Program> {
+    bun_with("bun-echo.js")
+}
+
+/// Bun with a script of `bench/peers`.
+pub fn bun_with(script: &str) -> Result<Program> {
     let root = workspace_root()?;
-    let script = root.join("bench/peers/bun-echo.js");
+    let script = root.join("bench/peers").join(script);
     let folder = target_folder(&root).join("bench");
     let path = folder.join("node_modules/.bin/bun");
     if !path.exists() {

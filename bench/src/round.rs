@@ -31,7 +31,11 @@ pub struct Round {
 
 impl Round {
     pub fn of(peer: &Peer, cell: Cell, times: Times, waiting: Waiting) -> Result<Self> {
-        let mut load = Load::start(peer.address(), cell, waiting)?;
+        Self::over(peer, Load::start(peer.address(), cell, waiting)?, times)
+    }
+
+    /// The same with a load that was started.
+    pub fn over(peer: &Peer, mut load: Load, times: Times) -> Result<Self> {
         load.warm_up(times.warm_up)?;
         let before = cpu_of_both(peer)?;
         let mut tally = load.measure(times.measured)?;

@@ -11,14 +11,26 @@ pub struct Script {
     frame_length: usize,
     requests: Vec<u8>,
     reply: Vec<u8>,
+    /// Whether connections offer compression.
+    pub offers_deflate: bool,
 }
 
 impl Script {
     /// Messages of `size` bytes of text, of which up to `in_flight` wait for their echo at a time.
     pub fn new(size: usize, in_flight: usize) -> Self {
         let payload: Vec<u8> = (b'a'..=b'z').cycle().take(size).collect();
-        let frame = frames::client_text(&payload);
-        Self { frame_length: frame.len(), requests: frame.repeat(in_flight + 1), reply: frames::server_text(&payload) }
+        Self::of_frames(&frames::client_text(&payload), frames::server_text(&payload), in_flight)
+    }
+
+    /// This frame, which is answered by that one.
+    pub fn of_frames(request: &[u8], reply: Vec<u8>, in_flight: usize) -> Self {
+        let requests = request.repeat(in_flight + 1);
+        Self { frame_length: request.len(), requests, reply, offers_deflate: false }
+    }
+
+    /// The same for connections that offer compression, and need it.
+    pub fn with_deflate(self) -> Self {
+        Self { offers_deflate: true, ..self }
     }
 
     pub fn frame_length(&self) -> usize {
