@@ -45,7 +45,7 @@ const DOORS: [(&str, &[&str]); 19] = [
     ("tokio_tungstenite", &["server"]),
     ("wasmtime_wasi_http", &["engine"]),
     ("hyper", &["server", "engine/http"]),
-    ("tokio_rustls", &["engine/http/tls"]),
+    ("tokio_rustls", &["engine/http/tls", "server/tls"]),
     ("rustls_native_certs", &["engine/http/tls"]),
     ("flate2", &["server/deflate"]),
     ("notify", &["engine/watcher", "cli/dev"]),
@@ -56,7 +56,7 @@ const DOORS: [(&str, &[&str]); 19] = [
     ("ipnet", &["config"]),
     ("redb", &["store/disk"]),
     ("ring", &["engine/signature"]),
-    ("socket2", &["server/acceptor"]),
+    ("socket2", &["server/acceptor", "server/listener"]),
     ("rustix", &["engine/compiler", "cli/dev/job"]),
 ];
 

@@ -44,9 +44,9 @@ fn reread_at_hangup(settings: &Arc<Settings>) -> Result<()> {
     Ok(())
 }
 
-/// The address and the routes, for whoever started the server.
+/// The addresses and the routes, for whoever started the server.
 pub fn announce(app: &App) {
-    let mut text = format!("listening on http://{}\n", app.address());
+    let mut text: String = app.places().iter().map(|place| format!("listening on {place}\n")).collect();
     for route in app.routes() {
         text.push_str(&format!("  {route}\n"));
     }

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper_util::server::conn::auto;
 
 use answer::{add, respond, switching};
 
@@ -26,6 +26,7 @@ use super::door::Place;
 use super::head::{self, Upgrade};
 use super::refusal::{Body, Refusal};
 use super::socket::Socket;
+use super::stream::Stream;
 use super::worker::{Load, Worker};
 use crate::chain::{Admission, Chain, Connected};
 use crate::config::WhenFull;
@@ -106,7 +107,7 @@ pub async fn open(
     })?;
     let slot = match route.capacity.take() {
         Ok(slot) => slot,
-        Err(when_full) => return full(worker, when_full, (&upgrade.key, upgraded), (load, place)),
+        Err(when_full) => return full(worker, when_full, (upgrade.key.as_deref(), upgraded), (load, place)),
     };
     let Some(own) = route.tenant.take_place() else {
         worker.metrics().fail(Failure::TenantFull, ConnectionId::NONE);
@@ -131,7 +132,7 @@ pub async fn open(
 fn full(
     worker: &Rc<Worker>,
     when_full: WhenFull,
-    (key, upgraded): (&str, OnUpgrade),
+    (key, upgraded): (Option<&str>, OnUpgrade),
     (load, place): (Load, Place),
 ) -> Result<Response<Body>, Refusal> {
     worker.metrics().fail(Failure::RouteFull, ConnectionId::NONE);
@@ -225,13 +226,13 @@ impl Opening {
                     return Err(decided(format!("the subprotocol `{}` was not offered", brief(&chosen))));
                 }
                 let agreed = self.deflating.map(|(agreed, _)| agreed);
-                let mut response = switching(&self.upgrade.key, chosen, agreed).map_err(decided)?;
+                let mut response = switching(self.upgrade.key.as_deref(), chosen, agreed).map_err(decided)?;
                 for (plugin, added) in headers {
                     add(response.headers_mut(), added).map_err(|reason| Some((plugin.clone(), reason)))?;
                 }
                 Ok(response)
             }
-            Admission::Close(_) => switching(&self.upgrade.key, None, None).map_err(decided),
+            Admission::Close(_) => switching(self.upgrade.key.as_deref(), None, None).map_err(decided),
             Admission::Respond { status, headers, body } => respond(*status, headers, body).map_err(decided),
             Admission::Fault => Err(None),
         }
@@ -308,10 +309,13 @@ async fn socket(
     deflating: Option<Deflating>,
 ) -> Option<Socket> {
     let upgraded = tokio::time::timeout(worker.limits().handshake(), upgraded).await.ok()?.ok()?;
-    Some(Socket::new(downcast(upgraded)?, deflating, &tenant.limits(), worker.clone()).await)
+    Some(Socket::new(stream(upgraded), deflating, &tenant.limits(), worker.clone()).await)
 }
 
-fn downcast(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+/// What the WebSocket speaks over from now on, with what was read of it already.
+fn stream(upgraded: Upgraded) -> (Stream, Bytes) {
+    match auto::upgrade::downcast::<TokioIo<Stream>>(upgraded) {
+        Ok(parts) => (parts.io.into_inner(), parts.read_buf),
+        Err(shared) => (Stream::shared(shared), Bytes::new()),
+    }
 }
