@@ -28,6 +28,8 @@ use crate::id::{ConnectionId, TenantId};
 use crate::metrics::Failure;
 use crate::path;
 
+/// Clones of a socket's load while nothing goes on: its own and its service's. Each request and each WebSocket has another.
+const IDLE: usize = 2;
 /// How long a client has for its request once the server stops, to be told so.
 const LATE: Duration = Duration::from_secs(1);
 /// Requests and WebSockets that one HTTP/2 connection may have at once; more are refused by a reset of their streams.
@@ -69,7 +71,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, load: Load) {
             tokio::select! {
                 served = connection => served,
                 () = worker.cutting() => return,
-                () = tokio::time::sleep(LATE), if !asked.anything() => return,
+                () = unused(&load) => return,
             }
         }
     };
@@ -123,11 +125,20 @@ fn builder(worker: &Worker, deadline: Instant) -> auto::Builder<OnThisThread> {
 /// take. Between two requests of HTTP/1.1 it is hyper that waits.
 async fn abandoned(worker: &Worker, (asked, load): (&Asked, &Load), deadline: Instant) {
     sleep_until(deadline).await;
-    // One clone is the socket's own, one its service's, and each open WebSocket and each request has another.
-    let (idle_clones, mut known) = (2, 0);
-    while asked.anything() && !(asked.shared.get() && load.clones() == idle_clones && asked.requests.get() == known) {
+    let mut known = 0;
+    while asked.anything() && !(asked.shared.get() && load.clones() == IDLE && asked.requests.get() == known) {
         known = asked.requests.get();
         tokio::time::sleep(worker.limits().head()).await;
+    }
+}
+
+/// Waits until nothing goes on for a moment, whether the client has ended the connection or not.
+async fn unused(load: &Load) {
+    loop {
+        tokio::time::sleep(LATE).await;
+        if load.clones() == IDLE {
+            return;
+        }
     }
 }
 
