@@ -4,6 +4,7 @@
 //! Invariant: the listener is bound last, so a server that accepts is a server that works.
 
 mod changes;
+pub mod listening;
 pub mod settings;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ use crate::server::Shared;
 use crate::server::acceptor::Server;
 use crate::server::listener::Listener;
 use crate::server::plan::Plan;
+use crate::server::succession::Succession;
 use crate::server::tls::Tls;
 use crate::store::Store;
 use crate::tenants::Tenants;
@@ -61,6 +63,7 @@ pub struct App {
     _admin: Option<Admin>,
     settings: Arc<Settings>,
     server: Server,
+    shared: Arc<Shared>,
     registry: Arc<Registry>,
     routes: Vec<String>,
 }
@@ -113,14 +116,14 @@ impl Loaded {
 impl App {
     /// Loads, binds and serves.
     pub fn start(config: &Config, options: &Options) -> Result<Self> {
-        Self::start_on(config, options, || bind(&config.listen))
+        Self::start_on(config, options, listening::bind)
     }
 
     /// The same with listeners that are got in another way, once all is loaded.
     pub fn start_on(
         config: &Config,
         options: &Options,
-        listeners: impl FnOnce() -> Result<Vec<Listener>>,
+        listeners: impl FnOnce(&Config) -> Result<Vec<Listener>>,
     ) -> Result<Self> {
         // Before the files are read, so that no change falls between what is read and what is watched.
         let watch = options.watch.then(|| watch_files(config)).transpose()?.flatten();
@@ -128,21 +131,23 @@ impl App {
         let loaded = Loaded::new(config, options)?;
         let routes = loaded.table();
         let Loaded { registry, plan, inboxes } = loaded;
-        let listeners = listeners()?;
+        let listeners = listeners(config)?;
+        let succession = Succession::new(&listeners).context("the listeners cannot be shared")?;
         if let Some(file) = &config.store {
             registry.engine().abilities().store.keep_in(file)?;
         }
         let plans = watch::Sender::new(Arc::new(plan));
         let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
-        let shared = Shared { registry: registry.clone(), plans, tls, door: Arc::default(), serving, stopping };
+        let (registry_there, door) = (registry.clone(), Arc::default());
+        let shared = Shared { registry: registry_there, plans, tls, door, serving, succession, stopping };
         let shared = Arc::new(shared);
         let settings = Settings::new(config, &shared);
         if let Some(watch) = watch {
             settings.follow(watch)?;
         }
-        let server = Server::start(shared, listeners, inboxes).context("the workers cannot be started")?;
-        let admin = options.control.then(|| control(&config.control, &registry)).flatten();
-        Ok(Self { _admin: admin, settings, server, registry, routes })
+        let server = Server::start(shared.clone(), listeners, inboxes).context("the workers cannot be started")?;
+        let admin = options.control.then(|| control(&config.control, &shared)).flatten();
+        Ok(Self { _admin: admin, settings, server, shared, registry, routes })
     }
 
     /// Where it listens.
@@ -188,6 +193,11 @@ impl App {
         &self.settings
     }
 
+    /// Waits until another process has taken the listeners over; this one is to stop then.
+    pub async fn succeeded(&self) {
+        self.shared.succession.begun().await;
+    }
+
     /// Takes no more connections, closes the open ones with 1012, waits for their end and writes what is left of the store.
     pub fn stop(&mut self) {
         self.server.stop();
@@ -212,29 +222,9 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(crate::id::MAX_WORKERS)
 }
 
-fn bind(places: &[ListenConfig]) -> Result<Vec<Listener>> {
-    let listen = |place| Listener::bind(place, places).map_err(|error| not_bound(place, &error));
-    places.iter().map(listen).collect()
-}
-
-fn not_bound(place: &ListenConfig, error: &std::io::Error) -> anyhow::Error {
-    let place = match &place.address {
-        Address::Tcp(address) => address.to_string(),
-        Address::Unix(_) => place.to_string(),
-    };
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            anyhow!(
-                "{place} is in use; stop the other server, or take another address with `--listen` (port 0 takes a free one)"
-            )
-        }
-        _ => anyhow!("cannot listen on {place}: {error}; change `listen` in [server], or give `--listen`"),
-    }
-}
-
 /// The control socket; a server without one serves all the same.
-fn control(path: &Path, registry: &Arc<Registry>) -> Option<Admin> {
-    let admin = Admin::start(path, Arc::downgrade(registry));
+fn control(path: &Path, server: &Arc<Shared>) -> Option<Admin> {
+    let admin = Admin::start(path, Arc::downgrade(server));
     let warn = |error: &std::io::Error| {
         tracing::warn!(
             "no commands can be taken at {}: {error}; name another path with `control` in [server]",

@@ -32,7 +32,13 @@ struct Line {
 #[derive(Subcommand)]
 enum Command {
     /// Serve, and reload a plugin when its file changes
-    Serve(Place),
+    Serve {
+        #[command(flatten)]
+        place: Place,
+        /// Take the sockets of the server of this project that runs, which then ends; no client is refused meanwhile
+        #[arg(long)]
+        take_over: bool,
+    },
     /// Build, serve, and rebuild a plugin when its source changes
     Dev(Place),
     /// Build every plugin that has a build command
@@ -91,7 +97,7 @@ pub fn run() -> ExitCode {
     let line = Line::parse();
     log_to_stderr();
     let outcome = match line.command {
-        Command::Serve(place) => place.config().and_then(|config| serve::run(&config)),
+        Command::Serve { place, take_over } => place.config().and_then(|config| serve::run(&config, take_over)),
         Command::Dev(place) => place.config().and_then(|config| dev::run(&config)),
         Command::Build(project) => project.config().and_then(|config| build::all(&config)),
         Command::Check(project) => project.config().and_then(|config| check::run(&config)),

@@ -19,6 +19,7 @@ pub mod plan;
 mod refusal;
 mod socket;
 mod stream;
+pub mod succession;
 pub mod tls;
 mod upgrade;
 mod worker;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 
 use self::door::Door;
 use self::plan::Plan;
+use self::succession::Succession;
 use self::tls::Tls;
 use crate::engine::registry::Registry;
 
@@ -44,6 +46,8 @@ pub struct Shared {
     pub door: Arc<Door>,
     /// Set once, when the services were told to start: from then on connections are accepted.
     pub serving: watch::Sender<bool>,
+    /// The way to a process that takes over.
+    pub succession: Succession,
     /// Set once, when the server is to stop.
     pub stopping: watch::Sender<bool>,
 }

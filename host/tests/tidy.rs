@@ -38,7 +38,7 @@ const ORDER: [&str; 27] = [
 ];
 
 /// A dependency, and the only places that may name it.
-const DOORS: [(&str, &[&str]); 19] = [
+const DOORS: [(&str, &[&str]); 20] = [
     ("wasmtime", &["engine"]),
     ("wasmparser", &["engine/compiler"]),
     ("wasmtime_wasi", &["engine"]),
@@ -57,7 +57,8 @@ const DOORS: [(&str, &[&str]); 19] = [
     ("redb", &["store/disk"]),
     ("ring", &["engine/signature"]),
     ("socket2", &["server/acceptor", "server/listener"]),
-    ("rustix", &["engine/compiler", "cli/dev/job"]),
+    ("listenfd", &["app/listening"]),
+    ("rustix", &["engine/compiler", "admin/descriptors", "cli/dev/job"]),
 ];
 
 /// Lines before the tests of a file.

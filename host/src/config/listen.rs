@@ -49,7 +49,7 @@ impl ListenConfig {
         if let Some(path) = text.strip_prefix("unix:") {
             return match path {
                 "" => Err("`unix:` needs a path behind it, as in `unix:/run/switchboard.sock`".to_owned()),
-                path => Ok(Self { address: Address::Unix(folder.join(path)), tls: false }),
+                path => Ok(Self { address: Address::Unix(absolute(folder.join(path))), tls: false }),
             };
         }
         let (tls, address) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
@@ -66,6 +66,11 @@ impl ListenConfig {
             || format!("`{text}` is not an address; write it like `{DEFAULT}`, or `unix:/run/switchboard.sock`");
         Ok(Self { address: Address::Tcp(address.ok_or_else(wrong)?), tls })
     }
+}
+
+/// The same from whatever folder a command is given.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 impl fmt::Display for ListenConfig {

@@ -59,6 +59,7 @@ impl Server {
 
     /// Takes no more connections, closes those that are open, and waits for their end.
     pub fn stop(&mut self) {
+        self.shared.succession.close();
         self.shared.stopping.send_replace(true);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -93,7 +94,12 @@ fn run(shared: &Shared, listeners: Vec<Listener>, mut workers: Vec<Handle>) {
         }
         listening.into_listeners()
     });
-    listeners.for_each(|listener| take_waiting(&listener, &workers));
+    if shared.succession.has_begun() {
+        // Who waits in the kernel's queues waits for the process that has them now.
+        drop(listeners);
+    } else {
+        listeners.for_each(|listener| take_waiting(&listener, &workers));
+    }
     workers.iter_mut().for_each(Handle::join);
 }
 

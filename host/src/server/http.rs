@@ -67,11 +67,14 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, load: Load) {
             tokio::time::timeout(LATE, connection).await.unwrap_or(Ok(()))
         }
         _ = stopping.wait_for(|stopping| *stopping) => {
-            connection.as_mut().graceful_shutdown();
+            // Not HTTP/1.1, whose 101 would say `Connection: close` then.
+            if asked.shared.get() {
+                connection.as_mut().graceful_shutdown();
+            }
             tokio::select! {
                 served = connection => served,
                 () = worker.cutting() => return,
-                () = unused(&load) => return,
+                () = unused(&worker, (&asked, &load)) => return,
             }
         }
     };
@@ -132,11 +135,13 @@ async fn abandoned(worker: &Worker, (asked, load): (&Asked, &Load), deadline: In
     }
 }
 
-/// Waits until nothing goes on for a moment, whether the client has ended the connection or not.
-async fn unused(load: &Load) {
+/// Waits until nothing goes on for a moment, whether the client has ended the connection or not. Where another process has taken
+/// over, who has not said anything is waited for: there, the client would be welcome.
+async fn unused(worker: &Worker, (asked, load): (&Asked, &Load)) {
     loop {
         tokio::time::sleep(LATE).await;
-        if load.clones() == IDLE {
+        let may_go = asked.anything() || !worker.shared().succession.has_begun();
+        if may_go && load.clones() == IDLE {
             return;
         }
     }

@@ -76,6 +76,12 @@ impl Listener {
         Self { bound: Bound::Tcp(OwnedFd::from(socket).into()), tls }.ready()
     }
 
+    /// The same with TLS, or without; a Unix socket has none.
+    pub fn with_tls(self, tls: bool) -> Self {
+        let tls = tls && matches!(self.bound, Bound::Tcp(_));
+        Self { tls, ..self }
+    }
+
     /// Where it listens.
     pub fn place(&self) -> ListenConfig {
         let address = match &self.bound {

@@ -70,10 +70,16 @@ struct Opening {
 /// What a connection counts for, given back when its end is over.
 struct Held {
     _load: Load,
-    /// Of the server and of the client's address.
-    _place: Place,
+    /// Of the server and of the client's address; none for one that is let in only because the server stops.
+    _place: Option<Place>,
     /// Of its route and of its tenant; none for one that is let in only to be closed.
     _slots: Option<(Slot, Slot)>,
+}
+
+impl Held {
+    fn new(load: Load) -> Self {
+        Self { _load: load, _place: None, _slots: None }
+    }
 }
 
 /// Answers a request for a WebSocket.
@@ -91,7 +97,7 @@ pub async fn open(
         return Err(refusal);
     }
     if *worker.shared().stopping.borrow() {
-        return Err(Refusal::Draining);
+        return draining(worker, (upgrade.key.as_deref(), upgraded), load);
     }
     let route = target.chain.route();
     if route.tenant.is_suspended() {
@@ -113,7 +119,7 @@ pub async fn open(
         worker.metrics().fail(Failure::TenantFull, ConnectionId::NONE);
         return Err(Refusal::Full(StatusCode::TOO_MANY_REQUESTS));
     };
-    let held = Held { _load: load, _place: place, _slots: Some((slot, own)) };
+    let held = Held { _load: load, _place: Some(place), _slots: Some((slot, own)) };
     let chain = target.chain.clone();
     let handshake = Arc::new(pack(&head, &target, &upgrade));
     let mailbox = Mailbox::new(worker.ids.next(), chain.route().tenant.id(), bounds(chain.route()));
@@ -132,18 +138,34 @@ pub async fn open(
 fn full(
     worker: &Rc<Worker>,
     when_full: WhenFull,
-    (key, upgraded): (Option<&str>, OnUpgrade),
+    asked: (Option<&str>, OnUpgrade),
     (load, place): (Load, Place),
 ) -> Result<Response<Body>, Refusal> {
     worker.metrics().fail(Failure::RouteFull, ConnectionId::NONE);
-    let frame = match when_full {
-        WhenFull::Respond(status) => return Err(Refusal::Full(status)),
-        WhenFull::Close(frame) => frame,
-    };
+    match when_full {
+        WhenFull::Respond(status) => Err(Refusal::Full(status)),
+        WhenFull::Close(frame) => open_to_close(worker, asked, frame, Held { _place: Some(place), ..Held::new(load) }),
+    }
+}
+
+/// Turns away who came a moment too late. Where another process has taken over, it would not have been too late there: that client
+/// is told what all are told who were in time, and to whom no connection is refused.
+fn draining(worker: &Rc<Worker>, asked: (Option<&str>, OnUpgrade), load: Load) -> Result<Response<Body>, Refusal> {
+    if !worker.shared().succession.has_begun() {
+        return Err(Refusal::Draining);
+    }
+    open_to_close(worker, asked, close::RESTART, Held::new(load))
+}
+
+fn open_to_close(
+    worker: &Rc<Worker>,
+    (key, upgraded): (Option<&str>, OnUpgrade),
+    frame: CloseFrame,
+    held: Held,
+) -> Result<Response<Body>, Refusal> {
     let response = switching(key, None, None).map_err(|_| Refusal::Fault)?;
     // Refusals by a status are counted where they are answered.
     worker.metrics().refused.inc();
-    let held = Held { _load: load, _place: place, _slots: None };
     tokio::task::spawn_local(close_at_once(worker.clone(), upgraded, frame, held));
     Ok(response)
 }
