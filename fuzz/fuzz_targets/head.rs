@@ -81,8 +81,7 @@ fn requests(bytes: &[u8], cuts: &[u8]) -> (Vec<String>, Option<Vec<u8>>) {
     let decided = RefCell::new(Vec::new());
     let mut client = Client::new(bytes, cuts);
     let service = service_fn(|request: Request<Incoming>| {
-        let (head, _) = request.into_parts();
-        let (answer, text) = decide(&head);
+        let (answer, text) = decide(request);
         decided.borrow_mut().push(text);
         async { Ok::<_, Infallible>(answer) }
     });
@@ -93,17 +92,18 @@ fn requests(bytes: &[u8], cuts: &[u8]) -> (Vec<String>, Option<Vec<u8>>) {
 }
 
 /// As `server/http` and `server/upgrade` go about it, without routes and guests.
-fn decide(head: &request::Parts) -> (Response<Body>, String) {
+fn decide(request: Request<Incoming>) -> (Response<Body>, String) {
+    let asks = host::asks_for_websocket(&request);
+    let (head, _) = request.into_parts();
     let headers = &head.headers;
     let path = normalize(head.uri.path());
-    let checked = host::check(head);
+    let checked = host::check(&head);
     if let Ok(upgrade) = &checked {
-        is_an_upgrade(head, upgrade);
+        is_an_upgrade(&head, upgrade);
     }
     let origins = (own_origin(headers), host::check_origin(headers, &[LISTED.into()]).is_ok());
     let peer = peers(headers);
     let agreed = [9, 12, 15].map(|most| agreed(headers, most));
-    let asks = host::asks_for_websocket(headers);
     let text = format!("{path:?} {asks} {checked:?} {origins:?} {peer:?} {agreed:?}");
     let answer = match (path, checked) {
         (None, _) => Refusal::BadPath.response(),
@@ -115,10 +115,10 @@ fn decide(head: &request::Parts) -> (Response<Body>, String) {
 
 fn is_an_upgrade(head: &request::Parts, upgrade: &host::Upgrade) {
     let count = |name| head.headers.get_all(name).iter().count();
-    assert!(host::asks_for_websocket(&head.headers) && head.method == http::Method::GET);
+    assert_eq!(head.method, http::Method::GET);
     assert_eq!((count(HOST), count(SEC_WEBSOCKET_KEY), count(TRANSFER_ENCODING)), (1, 1, 0));
     assert!(head.headers.get_all(CONTENT_LENGTH).iter().all(|length| length == "0"), "it has a body");
-    assert!(upgrade.key.len() == 24 && upgrade.key.is_ascii());
+    assert!(upgrade.key.as_ref().is_some_and(|key| key.len() == 24 && key.is_ascii()));
     assert!(upgrade.subprotocols.iter().all(|offer| host::is_token(offer) && HeaderValue::from_str(offer).is_ok()));
 }
 
