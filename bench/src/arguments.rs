@@ -87,6 +87,9 @@ pub struct CompressArguments {
     /// Bytes of a message.
     #[arg(long, value_delimiter = ',', default_values_t = [200, 800, 4000], value_parser = document_size)]
     pub sizes: Vec<usize>,
+    /// How Switchboard compresses: 1, its default, to 9.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub level: u8,
     /// Connections of the load, with one message in flight on each.
     #[arg(long, default_value_t = 64, value_parser = at_least_one)]
     pub connections: usize,

@@ -26,15 +26,14 @@ use crate::round::Round;
 use exchange::Exchange;
 use findings::{Findings, Pair, Way};
 
-/// The route of the echo, which compresses messages of all sizes, so that all are compared; the rest as by default.
+/// A route for the echo, but how it compresses: messages of all sizes, so that all are compared.
 const CONFIGURATION: &str = "
 [plugins.echo]
 path = 'echo.wasm'
 [[route]]
 path = '/ws'
 handler = 'echo'
-compression = { threshold = 0 }
-";
+compression = { threshold = 0, level = ";
 const COMPONENT: &str = "target/guests/wasm32-wasip2/guest/echo.wasm";
 
 pub fn run(arguments: &CompressArguments) -> Result<()> {
@@ -89,7 +88,7 @@ fn way(arguments: &CompressArguments, (peer, cores): (&Peer, &Cores), exchange: 
 fn programs(arguments: &CompressArguments) -> Result<Vec<Program>> {
     let mut programs = Vec::new();
     if arguments.only != Some(Only::Bun) {
-        programs.push(switchboard(arguments.server.as_deref()).context("preparing Switchboard")?);
+        programs.push(switchboard(arguments).context("preparing Switchboard")?);
     }
     if arguments.only != Some(Only::Switchboard) {
         programs.push(prepare::bun_with("bun-deflate.js").context("preparing Bun")?);
@@ -97,11 +96,11 @@ fn programs(arguments: &CompressArguments) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-fn switchboard(server: Option<&Path>) -> Result<Program> {
-    let server = prepare::binary(server)?;
+fn switchboard(arguments: &CompressArguments) -> Result<Program> {
+    let server = prepare::binary(arguments.server.as_deref())?;
     prepare::build(&server, Path::new("examples/echo"))?;
     let folder = prepare::empty_folder("compress")?;
     fs::copy(prepare::workspace_root()?.join(COMPONENT), folder.join("echo.wasm"))?;
-    fs::write(folder.join("switchboard.toml"), CONFIGURATION)?;
+    fs::write(folder.join("switchboard.toml"), format!("{CONFIGURATION}{} }}\n", arguments.level))?;
     prepare::switchboard_on(&server, "serve", &folder)
 }
