@@ -51,7 +51,10 @@ pub fn check(head: &request::Parts) -> Result<Upgrade, Refusal> {
     let is_shared = head.version == Version::HTTP_2;
     let upgrades = match is_shared {
         true => head.method == Method::CONNECT,
-        false => has_token(headers, &CONNECTION, "upgrade") && head.method == Method::GET,
+        false => {
+            let asks = has_token(headers, &UPGRADE, WEBSOCKET) && has_token(headers, &CONNECTION, "upgrade");
+            asks && head.method == Method::GET
+        }
     };
     if !upgrades || head.version < Version::HTTP_11 {
         return Err(Refusal::NotAnUpgrade);
