@@ -32,6 +32,7 @@ mod http2;
 mod http_limits;
 mod keepalive;
 mod limits;
+mod listening;
 mod middleware;
 mod notices;
 mod panics;
