@@ -248,7 +248,8 @@ async fn a_server_that_stops_closes_with_1012_and_tells_the_guests() {
 #[tokio::test]
 async fn a_route_has_limits_of_its_own_and_for_the_rest_those_of_the_server() {
     let server = puppet("message-bytes = 20", "");
-    let own = "[[route]]\npath = '/own'\nhandler = 'puppet'\nlimits = { message-bytes = 10, connection-messages = 3 }\n";
+    let own =
+        "[[route]]\npath = '/own'\nhandler = 'puppet'\nlimits = { message-bytes = 10, connection-messages = 3 }\n";
     let server = setup(&format!("{server}\n{own}")).clock(Clock::manual()).start();
     for (path, most) in [("/own", 10), ("/ws", 20)] {
         let mut ann = server.connect(path).await;

@@ -10,6 +10,7 @@ mod capacity;
 #[path = "../outside/choices.rs"]
 mod choices;
 mod compression;
+mod conformance;
 mod connection;
 mod door;
 mod elsewhere;
