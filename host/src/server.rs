@@ -13,6 +13,7 @@ pub mod door;
 mod files;
 mod head;
 mod http;
+mod lent;
 mod peer;
 pub mod plan;
 mod refusal;

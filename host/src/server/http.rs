@@ -10,17 +10,17 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::HOST;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::head::asks_for_websocket;
-use super::refusal::{Body, Refusal};
+use super::head::{self, asks_for_websocket};
+use super::lent::{Owner, lend};
+use super::refusal::{self, Body, Refusal};
 use super::worker::{Load, Worker};
 use super::{files, peer, upgrade};
 use crate::id::TenantId;
@@ -35,9 +35,10 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) 
     let Ok(mut stream) = TcpStream::from_std(socket) else { return };
     let begun = Instant::now();
     let Some(peer) = peer::of_socket(&worker, &mut stream).await else { return };
-    let asked = Cell::new(false);
-    let service = service_fn(|request| {
+    let (asked, has_body) = (Cell::new(false), Cell::new(false));
+    let service = service_fn(|request: Request<Incoming>| {
         asked.set(true);
+        has_body.set(!request.body().is_end_stream());
         answer(worker.clone(), request, peer, &load)
     });
     let limits = worker.limits();
@@ -48,10 +49,15 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) 
         .max_headers(limits.headers);
     drop(limits);
     // Boxed, so that the task of a WebSocket is not as large as hyper's.
+    let (stream, owner) = lend(stream);
     let mut connection = Box::pin(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let mut stopping = worker.shared().stopping.subscribe();
     let served = tokio::select! {
-        served = connection.as_mut() => served,
+        served = connection.as_mut() => {
+            drop(connection);
+            part(&worker, owner, (served.as_ref().err(), has_body.get())).await;
+            served
+        }
         _ = stopping.wait_for(|stopping| *stopping) => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
@@ -64,6 +70,21 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) 
     if let Err(error) = served {
         worker.metrics().count(Failure::BadHead);
         tracing::debug!(%peer, whose = Failure::BadHead.whose(), "request head: {error}");
+    }
+}
+
+/// Sees off a client after its last answer: one that cannot have read it yet, as it still sends, or that got none.
+async fn part(worker: &Worker, owner: Owner<TcpStream>, (error, has_body): (Option<&hyper::Error>, bool)) {
+    let Some(stream) = owner.returned().filter(|stream| stream.is_owed || error.is_some() || has_body) else { return };
+    let answer: &[u8] = match error {
+        Some(error) if stream.is_owed && error.is_timeout() => refusal::LATE,
+        Some(_) if stream.is_owed => refusal::UNREADABLE,
+        _ => b"",
+    };
+    let grace = worker.limits().close();
+    tokio::select! {
+        _ = tokio::time::timeout(grace, stream.part(answer)) => {}
+        () = worker.cutting() => {}
     }
 }
 
@@ -89,7 +110,7 @@ async fn route(
     let layout = worker.plan();
     let plan = &layout.plan;
     let path = path::normalize(request.uri().path()).ok_or(Refusal::BadPath)?;
-    let owner = plan.routes.owner(host(&request));
+    let owner = plan.routes.owner(head::host(request.uri(), request.version(), request.headers())?);
     if !asks_for_websocket(request.headers()) {
         // Files are the server's own, not those of a tenant with a host of its own.
         let statics = if owner == TenantId::UNNAMED { plan.statics.as_slice() } else { &[] };
@@ -103,9 +124,4 @@ async fn route(
     let peer = peer::of_request(&plan.proxies, peer, request.headers());
     let target = upgrade::Target { chain: layout.chain(route), path: &path, params, peer };
     upgrade::open(worker, request, target, load.clone()).await
-}
-
-/// The host that the client means; a request without one, or with several, is refused where it is checked.
-fn host(request: &Request<Incoming>) -> &str {
-    request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
 }

@@ -10,6 +10,11 @@ use http_body_util::Full;
 
 use crate::metrics::Failure;
 
+/// To a client that was not understood at all, where hyper says nothing.
+pub const UNREADABLE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// To one whose request did not come in time.
+pub const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
 /// The body of all responses.
 pub type Body = Full<Bytes>;
 
@@ -24,7 +29,7 @@ pub enum Refusal {
     NotAnUpgrade,
     /// Another version of the protocol (RFC 6455, section 4.4).
     WrongVersion,
-    /// Host is missing or repeated.
+    /// Host is missing, repeated or not a host.
     BadHost,
     /// The key is missing, repeated or no base64 of 16 bytes.
     BadKey,

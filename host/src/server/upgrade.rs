@@ -24,6 +24,7 @@ use super::connection::Connection;
 use super::deflate::{self, Agreed, Deflating};
 use super::door::Place;
 use super::head::{self, Upgrade};
+use super::lent::Lent;
 use super::refusal::{Body, Refusal};
 use super::socket::Socket;
 use super::worker::{Load, Worker};
@@ -85,7 +86,7 @@ pub async fn open(
     let upgraded = hyper::upgrade::on(&mut request);
     let (head, _) = request.into_parts();
     let upgrade = head::check(&head)?;
-    if let Err(refusal) = head::check_origin(&head.headers, &target.chain.route().origins) {
+    if let Err(refusal) = head::check_origin(&head.headers, &upgrade.host, &target.chain.route().origins) {
         worker.metrics().fail(Failure::Origin, ConnectionId::NONE);
         return Err(refusal);
     }
@@ -156,12 +157,11 @@ fn bounds(route: &Route) -> Bounds {
 fn pack(head: &request::Parts, target: &Target<'_>, upgrade: &Upgrade) -> Handshake {
     let lossy = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers: Vec<_> = head.headers.iter().map(|(name, value)| (name.as_str(), lossy(value))).collect();
-    let host = head.headers.get(http::header::HOST).map(lossy).unwrap_or_default();
     let parts = Parts {
         path: target.path,
         query: head.uri.query().unwrap_or_default(),
         peer: &target.peer.to_string(),
-        host: &host,
+        host: &upgrade.host,
         params: target.params.clone(),
         headers,
         subprotocols: upgrade.subprotocols.clone(),
@@ -312,6 +312,6 @@ async fn socket(
 }
 
 fn downcast(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+    let parts = upgraded.downcast::<TokioIo<Lent<TcpStream>>>().ok()?;
+    Some((parts.io.into_inner().take()?, parts.read_buf))
 }
