@@ -6,6 +6,7 @@
 
 pub mod acceptor;
 mod alarms;
+mod body;
 mod connection;
 mod deadlines;
 mod deflate;

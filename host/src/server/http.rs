@@ -18,9 +18,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::body::Body;
 use super::head::{self, asks_for_websocket};
-use super::lent::{Owner, lend};
-use super::refusal::{self, Body, Refusal};
+use super::lent::{Owner, Returned, lend};
+use super::refusal::{self, Refusal};
 use super::worker::{Load, Worker};
 use super::{files, peer, upgrade};
 use crate::id::TenantId;
@@ -75,11 +76,14 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, load: Load) 
 
 /// Sees off a client after its last answer: one that cannot have read it yet, as it still sends, or that got none.
 async fn part(worker: &Worker, owner: Owner<TcpStream>, (error, has_body): (Option<&hyper::Error>, bool)) {
-    let Some(stream) = owner.returned().filter(|stream| stream.is_owed || error.is_some() || has_body) else { return };
-    let answer: &[u8] = match error {
-        Some(error) if stream.is_owed && error.is_timeout() => refusal::LATE,
-        Some(_) if stream.is_owed => refusal::UNREADABLE,
-        _ => b"",
+    let (is_late, is_bad) = (error.is_some_and(hyper::Error::is_timeout), error.is_some());
+    // Whoever keeps still has nothing to read.
+    let is_heard = |stream: &Returned<_>| stream.is_owed || has_body || is_bad && !is_late;
+    let Some(stream) = owner.returned().filter(is_heard) else { return };
+    let answer: &[u8] = match stream.is_owed && is_bad {
+        true if is_late => refusal::LATE,
+        true => refusal::UNREADABLE,
+        false => b"",
     };
     let grace = worker.limits().close();
     tokio::select! {

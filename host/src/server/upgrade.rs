@@ -20,12 +20,13 @@ use tokio::net::TcpStream;
 
 use answer::{add, respond, switching};
 
+use super::body::Body;
 use super::connection::Connection;
 use super::deflate::{self, Agreed, Deflating};
 use super::door::Place;
 use super::head::{self, Upgrade};
 use super::lent::Lent;
-use super::refusal::{Body, Refusal};
+use super::refusal::Refusal;
 use super::socket::Socket;
 use super::worker::{Load, Worker};
 use crate::chain::{Admission, Chain, Connected};
