@@ -1,10 +1,12 @@
 //! The control socket: what an operator asks of a running server.
 //!
 //! A Unix socket that only the server's own user may open. A client sends one line of JSON, a [`Request`], and gets one
-//! line, an [`Answer`]; `cli/control` is that client. Everything is done by the registry; here it is only put into words.
+//! line, an [`Answer`]; `cli/control` is that client. All but the hand-over is done by the registry; here it is only put into words.
 //! Each conversation has a thread of its own, so that one can look while another waits for a reload.
 //! Invariant: nothing that is sent here can stop the server, keep a thread for longer than [`PATIENCE`] and a reload, or more
 //! threads than `MOST_AT_ONCE`.
+
+pub mod descriptors;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::plugin::Report;
 use crate::engine::registry::{Order, Registry, Rejected, Reload};
+use crate::server::Shared;
 
 /// How long a client may take to send its line, and to read the answer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,7 +31,10 @@ const MOST_AT_ONCE: usize = 16;
 /// The most bytes of a request's line.
 const MAX_LINE: u64 = 64 * 1024;
 
-/// What can be asked.
+/// What asks for the listening sockets: they follow the answer, and then the server ends, and with it the connection.
+pub const HAND_OVER: &str = "\"hand-over\"";
+
+/// What can be asked beside that.
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
@@ -77,7 +83,7 @@ pub struct Admin {
 
 impl Admin {
     /// Listens at this path. A socket that a server left behind which is gone is replaced; that of one that lives is not.
-    pub fn start(path: &Path, registry: Weak<Registry>) -> std::io::Result<Self> {
+    pub fn start(path: &Path, server: Weak<Shared>) -> std::io::Result<Self> {
         if UnixStream::connect(path).is_ok() {
             return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another server listens there"));
         }
@@ -90,7 +96,7 @@ impl Admin {
         let log = tracing::dispatcher::get_default(Clone::clone);
         let thread = std::thread::Builder::new().name("control".into()).spawn({
             let stopping = stopping.clone();
-            move || tracing::dispatcher::with_default(&log, || serve(&listener, &registry, &stopping))
+            move || tracing::dispatcher::with_default(&log, || serve(&listener, &server, &stopping))
         })?;
         Ok(Self { path: path.to_owned(), stopping, thread: Some(thread) })
     }
@@ -118,21 +124,21 @@ fn bind(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn serve(listener: &UnixListener, registry: &Weak<Registry>, stopping: &AtomicBool) {
+fn serve(listener: &UnixListener, server: &Weak<Shared>, stopping: &AtomicBool) {
     let (ends, ended) = sync_channel(MOST_AT_ONCE);
     let mut open = 0;
     for stream in listener.incoming() {
         if stopping.load(Ordering::SeqCst) {
             return;
         }
-        let (Ok(stream), Some(registry)) = (stream, registry.upgrade()) else { continue };
+        let (Ok(stream), Some(server)) = (stream, server.upgrade()) else { continue };
         open -= ended.try_iter().count();
         if open == MOST_AT_ONCE && ended.recv().is_ok() {
             open -= 1;
         }
         let (log, ends) = (tracing::dispatcher::get_default(Clone::clone), ends.clone());
         let talk = move || {
-            tracing::dispatcher::with_default(&log, || converse(stream, &registry));
+            tracing::dispatcher::with_default(&log, || converse(stream, &server));
             // Nobody counts any more once the server stops.
             let _ = ends.send(());
         };
@@ -143,24 +149,46 @@ fn serve(listener: &UnixListener, registry: &Weak<Registry>, stopping: &AtomicBo
     }
 }
 
-fn converse(stream: UnixStream, registry: &Registry) {
-    if let Err(error) = answer_one(stream, registry) {
+fn converse(stream: UnixStream, server: &Shared) {
+    if let Err(error) = answer_one(stream, server) {
         tracing::debug!("a client of the control socket was lost: {error}");
     }
 }
 
-fn answer_one(mut stream: UnixStream, registry: &Registry) -> std::io::Result<()> {
+fn answer_one(mut stream: UnixStream, server: &Shared) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new((&stream).take(MAX_LINE)).read_line(&mut line)?;
+    if line.trim_end() == HAND_OVER {
+        return hand_over(stream, server);
+    }
     let answer = match serde_json::from_str(&line) {
-        Ok(request) => answer(request, registry),
+        Ok(request) => answer(request, &server.registry),
         Err(error) => Answer::Refused(format!("this is no request: {error}")),
     };
-    let mut text = serde_json::to_string(&answer)?;
+    tell(&mut stream, &answer)
+}
+
+fn tell(mut stream: impl Write, answer: &Answer) -> std::io::Result<()> {
+    let mut text = serde_json::to_string(answer)?;
     text.push('\n');
     stream.write_all(text.as_bytes())
+}
+
+/// Hands the sockets on behind the answer, if they are still here. What ends with this process is said.
+fn hand_over(mut stream: UnixStream, server: &Shared) -> std::io::Result<()> {
+    let handed = server.succession.hand_on(stream.try_clone()?, |mut stream, listeners| {
+        tell(&mut stream, &Answer::Done("the sockets follow".to_owned()))?;
+        descriptors::send(stream, listeners)
+    })?;
+    if !handed {
+        let reason = "the server is stopping, or another process is taking over already".to_owned();
+        return tell(&mut stream, &Answer::Refused(reason));
+    }
+    let rooms = server.registry.engine().abilities().hub.rooms().count();
+    tracing::info!(rooms, "another process takes over; what rooms keep, and a store in memory, ends with this one");
+    Ok(())
 }
 
 fn answer(request: Request, registry: &Registry) -> Answer {

@@ -4,10 +4,11 @@
 //! Invariant: the listener is bound last, so a server that accepts is a server that works.
 
 mod changes;
+pub mod listening;
 pub mod settings;
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use self::settings::Settings;
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::{Config, PluginConfig, WatchConfig};
+use crate::config::{Address, Config, ListenConfig, PluginConfig, WatchConfig};
 use crate::engine::compile::{LoadError, Source};
 use crate::engine::compiler::Compiler;
 use crate::engine::registry::{Order, Plugins, Registry, Reload};
@@ -29,7 +30,10 @@ use crate::hub::history::Memory;
 use crate::metrics::Metrics;
 use crate::server::Shared;
 use crate::server::acceptor::Server;
+use crate::server::listener::Listener;
 use crate::server::plan::Plan;
+use crate::server::succession::Succession;
+use crate::server::tls::Tls;
 use crate::store::Store;
 use crate::tenants::Tenants;
 
@@ -59,6 +63,7 @@ pub struct App {
     _admin: Option<Admin>,
     settings: Arc<Settings>,
     server: Server,
+    shared: Arc<Shared>,
     registry: Arc<Registry>,
     routes: Vec<String>,
 }
@@ -111,31 +116,51 @@ impl Loaded {
 impl App {
     /// Loads, binds and serves.
     pub fn start(config: &Config, options: &Options) -> Result<Self> {
+        Self::start_on(config, options, listening::bind)
+    }
+
+    /// The same with listeners that are got in another way, once all is loaded.
+    pub fn start_on(
+        config: &Config,
+        options: &Options,
+        listeners: impl FnOnce(&Config) -> Result<Vec<Listener>>,
+    ) -> Result<Self> {
         // Before the files are read, so that no change falls between what is read and what is watched.
         let watch = options.watch.then(|| watch_files(config)).transpose()?.flatten();
+        let tls = config.tls.as_ref().map(Tls::load).transpose()?;
         let loaded = Loaded::new(config, options)?;
         let routes = loaded.table();
         let Loaded { registry, plan, inboxes } = loaded;
+        let listeners = listeners(config)?;
+        let succession = Succession::new(&listeners).context("the listeners cannot be shared")?;
         if let Some(file) = &config.store {
             registry.engine().abilities().store.keep_in(file)?;
         }
         let plans = watch::Sender::new(Arc::new(plan));
         let (serving, stopping) = (watch::Sender::new(false), watch::Sender::new(false));
-        let shared = Shared { registry: registry.clone(), plans, door: Arc::default(), serving, stopping };
+        let (registry_there, door) = (registry.clone(), Arc::default());
+        let shared = Shared { registry: registry_there, plans, tls, door, serving, succession, stopping };
         let shared = Arc::new(shared);
         let settings = Settings::new(config, &shared);
         if let Some(watch) = watch {
             settings.follow(watch)?;
         }
-        let listener = bind(config.listen)?;
-        let server = Server::start(shared, listener, inboxes).context("the workers cannot be started")?;
-        let admin = options.control.then(|| control(&config.control, &registry)).flatten();
-        Ok(Self { _admin: admin, settings, server, registry, routes })
+        let server = Server::start(shared.clone(), listeners, inboxes).context("the workers cannot be started")?;
+        let admin = options.control.then(|| control(&config.control, &shared)).flatten();
+        Ok(Self { _admin: admin, settings, server, shared, registry, routes })
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
+    pub fn places(&self) -> &[ListenConfig] {
+        self.server.places()
+    }
+
+    /// The first address that it listens at; none where there are only Unix sockets.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.places().iter().find_map(|place| match place.address {
+            Address::Tcp(address) => Some(address),
+            Address::Unix(_) => None,
+        })
     }
 
     /// One line for each route.
@@ -168,6 +193,11 @@ impl App {
         &self.settings
     }
 
+    /// Waits until another process has taken the listeners over; this one is to stop then.
+    pub async fn succeeded(&self) {
+        self.shared.succession.begun().await;
+    }
+
     /// Takes no more connections, closes the open ones with 1012, waits for their end and writes what is left of the store.
     pub fn stop(&mut self) {
         self.server.stop();
@@ -192,18 +222,9 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(crate::id::MAX_WORKERS)
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            anyhow!("{address} is in use; stop the other server, or take another address with `--listen` (port 0 takes a free one)")
-        }
-        _ => anyhow!("cannot listen on {address}: {error}; change `listen` in [server], or give `--listen`"),
-    })
-}
-
 /// The control socket; a server without one serves all the same.
-fn control(path: &Path, registry: &Arc<Registry>) -> Option<Admin> {
-    let admin = Admin::start(path, Arc::downgrade(registry));
+fn control(path: &Path, server: &Arc<Shared>) -> Option<Admin> {
+    let admin = Admin::start(path, Arc::downgrade(server));
     let warn = |error: &std::io::Error| {
         tracing::warn!(
             "no commands can be taken at {}: {error}; name another path with `control` in [server]",
@@ -243,12 +264,14 @@ pub fn watch_files(config: &Config) -> Result<Option<Watch>> {
     watch.map(Some).context("files cannot be watched; `watch = \"poll\"` in [server] does it without events")
 }
 
-/// The files of the configuration, the folder that tenants come and go in, and the files of the plugins with signatures.
+/// The files of the configuration, the folder that tenants come and go in, the files of the plugins with signatures, and the
+/// certificate with its key.
 fn watched(config: &Config) -> BTreeSet<PathBuf> {
     let plugins = config.plugins.values().map(|plugin| plugin.path.clone());
     let signed = config.plugins.values().filter(|plugin| !plugin.keys.is_empty());
     let signatures = signed.map(|plugin| signature::file_of(&plugin.path));
-    configured(config).cloned().chain(plugins).chain(signatures).collect()
+    let tls = config.tls.iter().flat_map(|tls| [tls.certificate.clone(), tls.key.clone()]);
+    configured(config).cloned().chain(plugins).chain(signatures).chain(tls).collect()
 }
 
 /// What the configuration is read from.

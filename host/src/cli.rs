@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::Request;
-use crate::config::{Config, parse_address};
+use crate::config::{Config, ListenConfig};
 use crate::engine::compiler::SUBCOMMAND;
 
 /// A WebSocket server whose handlers and middleware are WebAssembly components, swapped while their connections stay open.
@@ -32,7 +32,13 @@ struct Line {
 #[derive(Subcommand)]
 enum Command {
     /// Serve, and reload a plugin when its file changes
-    Serve(Place),
+    Serve {
+        #[command(flatten)]
+        place: Place,
+        /// Take the sockets of the server of this project that runs, which then ends; no client is refused meanwhile
+        #[arg(long)]
+        take_over: bool,
+    },
     /// Build, serve, and rebuild a plugin when its source changes
     Dev(Place),
     /// Build every plugin that has a build command
@@ -81,9 +87,9 @@ struct Project {
 struct Place {
     #[command(flatten)]
     project: Project,
-    /// The address to listen on, in place of the configured one; port 0 takes a free one
+    /// Where to listen, in place of what is configured: ADDRESS:PORT or unix:PATH; port 0 takes a free one; may be repeated
     #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: Option<String>,
+    listen: Vec<String>,
 }
 
 /// Runs the command that was typed.
@@ -91,7 +97,7 @@ pub fn run() -> ExitCode {
     let line = Line::parse();
     log_to_stderr();
     let outcome = match line.command {
-        Command::Serve(place) => place.config().and_then(|config| serve::run(&config)),
+        Command::Serve { place, take_over } => place.config().and_then(|config| serve::run(&config, take_over)),
         Command::Dev(place) => place.config().and_then(|config| dev::run(&config)),
         Command::Build(project) => project.config().and_then(|config| build::all(&config)),
         Command::Check(project) => project.config().and_then(|config| check::run(&config)),
@@ -125,9 +131,10 @@ impl Project {
 impl Place {
     fn config(&self) -> Result<Config> {
         let mut config = self.project.config()?;
-        if let Some(listen) = &self.listen {
-            config.listen = parse_address(listen)
-                .ok_or_else(|| anyhow!("--listen: `{listen}` is not an address; write it like 127.0.0.1:8080"))?;
+        if !self.listen.is_empty() {
+            let (folder, tls) = (std::env::current_dir()?, config.tls.is_some());
+            let listen = self.listen.iter().map(|listen| ListenConfig::parse(listen, &folder, tls));
+            config.listen = listen.collect::<Result<_, _>>().map_err(|error| anyhow!("--listen: {error}"))?;
         }
         Ok(config)
     }

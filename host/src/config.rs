@@ -9,6 +9,7 @@ mod compression;
 mod fixed;
 mod grants;
 mod keys;
+mod listen;
 mod proxies;
 mod raw;
 mod resolve;
@@ -22,8 +23,8 @@ pub use compression::CompressionConfig;
 pub use fixed::Fixed;
 pub use grants::{Grant, Granted};
 pub use keys::Keys;
+pub use listen::{Address, ListenConfig, TlsConfig};
 pub use proxies::{ForwardedHeader, ProxiesConfig, parse_network};
-pub use resolve::parse_address;
 pub use rooms::{Keep, RoomConfig, RoomPattern};
 pub use targets::{Destination, Target, Targets};
 pub use tenants::TenantConfig;
@@ -31,7 +32,6 @@ pub use watch::WatchConfig;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,8 +54,10 @@ pub struct Config {
     pub file: PathBuf,
     /// The folder that its paths and commands are relative to.
     pub folder: PathBuf,
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Where to listen; one place at least.
+    pub listen: Vec<ListenConfig>,
+    /// What the server proves itself with.
+    pub tls: Option<TlsConfig>,
     /// How many workers; none means one per core.
     pub workers: Option<usize>,
     /// The folder for compiled code and the last good components.

@@ -102,6 +102,8 @@ pub struct Metrics {
     pub control_dropped: Counter,
     /// Request heads that did not come in time or did not parse.
     pub bad_heads: Counter,
+    /// TLS handshakes that did not come in time, or failed.
+    pub bad_tls: Counter,
     /// Headers of the PROXY protocol that were missing, malformed, late, or not this client's to send.
     pub bad_proxy_headers: Counter,
     /// Calls of services that faulted; these are counted among the faults as well.
@@ -229,6 +231,7 @@ impl Metrics {
             ("idle", "Connections without a message for longer than allowed", &self.idle),
             ("control_dropped", "Pings and pongs that guests were not told of", &self.control_dropped),
             ("bad_heads", "Request heads late or malformed", &self.bad_heads),
+            ("bad_tls", "TLS handshakes late or failed", &self.bad_tls),
             ("bad_proxy_headers", "Headers of the PROXY protocol that were refused", &self.bad_proxy_headers),
             ("service_faults", "Calls of services that faulted", &self.service_faults),
             ("instance_waits", "Events that waited for an instance", &self.instance_waits),

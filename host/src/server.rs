@@ -1,7 +1,7 @@
 //! The server: sockets in, WebSockets served.
 //!
-//! From top to bottom: the acceptor hands sockets to workers, `peer` says whose they are, `http` reads the head, `upgrade`
-//! opens the connection, `connection` serves it, `socket` is its wire.
+//! From top to bottom: the acceptor hands sockets of listeners to workers, `peer` says whose they are, `tls` deciphers, `http` reads
+//! the head, `upgrade` opens the connection, `connection` serves it, `socket` is its wire.
 //! Invariant: nothing in here knows WebAssembly; guests are reached through chains.
 
 pub mod acceptor;
@@ -15,10 +15,14 @@ mod files;
 mod head;
 mod http;
 mod lent;
+pub mod listener;
 mod peer;
 pub mod plan;
 mod refusal;
 mod socket;
+mod stream;
+pub mod succession;
+pub mod tls;
 mod upgrade;
 mod worker;
 
@@ -28,6 +32,8 @@ use tokio::sync::watch;
 
 use self::door::Door;
 use self::plan::Plan;
+use self::succession::Succession;
+use self::tls::Tls;
 use crate::engine::registry::Registry;
 
 /// What all workers share, for reading.
@@ -36,10 +42,14 @@ pub struct Shared {
     pub registry: Arc<Registry>,
     /// What is to be done; another configuration puts another plan in its place, in one step.
     pub plans: watch::Sender<Arc<Plan>>,
+    /// What the server proves itself with, where that is asked for.
+    pub tls: Option<Tls>,
     /// How many connections there are.
     pub door: Arc<Door>,
     /// Set once, when the services were told to start: from then on connections are accepted.
     pub serving: watch::Sender<bool>,
+    /// The way to a process that takes over.
+    pub succession: Succession,
     /// Set once, when the server is to stop.
     pub stopping: watch::Sender<bool>,
 }

@@ -38,14 +38,14 @@ const ORDER: [&str; 27] = [
 ];
 
 /// A dependency, and the only places that may name it.
-const DOORS: [(&str, &[&str]); 19] = [
+const DOORS: [(&str, &[&str]); 20] = [
     ("wasmtime", &["engine"]),
     ("wasmparser", &["engine/compiler"]),
     ("wasmtime_wasi", &["engine"]),
     ("tokio_tungstenite", &["server"]),
     ("wasmtime_wasi_http", &["engine"]),
     ("hyper", &["server", "engine/http"]),
-    ("tokio_rustls", &["engine/http/tls"]),
+    ("tokio_rustls", &["engine/http/tls", "server/tls"]),
     ("rustls_native_certs", &["engine/http/tls"]),
     ("flate2", &["server/deflate"]),
     ("notify", &["engine/watcher", "cli/dev"]),
@@ -56,8 +56,9 @@ const DOORS: [(&str, &[&str]); 19] = [
     ("ipnet", &["config"]),
     ("redb", &["store/disk"]),
     ("ring", &["engine/signature"]),
-    ("socket2", &["server/acceptor"]),
-    ("rustix", &["engine/compiler", "cli/dev/job"]),
+    ("socket2", &["server/acceptor", "server/listener"]),
+    ("listenfd", &["app/listening"]),
+    ("rustix", &["engine/compiler", "admin/descriptors", "cli/dev/job"]),
 ];
 
 /// Lines before the tests of a file.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use switchboard::app::{App, Options};
 use switchboard::clock::Clock;
-use switchboard::config::{Config, FILE_NAME};
+use switchboard::config::{Address, Config, FILE_NAME, ListenConfig};
 use switchboard::engine::Reuse;
 use switchboard::engine::compile::LoadError;
 use switchboard::engine::compiler::Compiler;
@@ -149,7 +149,7 @@ impl TestServer {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.app().address()
+        self.app().address().expect("it listens at an address")
     }
 
     /// The server itself.
@@ -337,7 +337,13 @@ fn configure(toml: &str, folder: &Path) -> Result<Config, String> {
 /// What the file in the server's folder says, as a test's server has it.
 fn configuration(folder: &Path) -> Result<Config, String> {
     let mut config = Config::read(folder).map_err(|error| error.to_string())?;
-    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.listen.iter_mut().for_each(take_free_port);
     config.workers = config.workers.or(Some(WORKERS));
     Ok(config)
+}
+
+fn take_free_port(listen: &mut ListenConfig) {
+    if let Address::Tcp(address) = &mut listen.address {
+        address.set_port(0);
+    }
 }

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use switchboard_harness::{Clock, Received, Record, Reuse, TestServer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fixtures::{serving_within, setup};
 

@@ -31,4 +31,5 @@ mod stocks;
 mod stopping;
 mod store;
 mod switchboard;
+mod taking_over;
 mod tools;

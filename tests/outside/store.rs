@@ -18,7 +18,7 @@ const CLIENTS: usize = 8;
 const ANSWERS: usize = 300;
 
 /// Counts, and says the new number; or only looks.
-const COUNTER: &str = "use switchboard_sdk::{Close, Connection, Handler, Message, export, store};
+pub const COUNTER: &str = "use switchboard_sdk::{Close, Connection, Handler, Message, export, store};
 
 #[derive(Default)]
 struct Counter;

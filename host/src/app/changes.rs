@@ -25,6 +25,8 @@ pub struct Changes {
 pub enum Job {
     /// Reading the configuration again.
     Configuration,
+    /// Reading the server's certificate and its key again.
+    Certificate,
     /// Reading the file of this plugin again.
     Plugin(Arc<str>),
 }

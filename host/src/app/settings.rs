@@ -84,6 +84,16 @@ impl Settings {
         }
     }
 
+    /// Reads the certificate and its key again, for the handshakes from now on. What is wrong is in the log: often that the
+    /// other of the two files is still to come.
+    fn renew(&self) {
+        let Some(tls) = &self.shared.tls else { return };
+        match tls.reload() {
+            Ok(()) => tracing::info!("the certificate was read again, and is shown to new connections"),
+            Err(error) => tracing::warn!("the certificate is as before: {error}"),
+        }
+    }
+
     /// Tries the configuration again that is not in force, if this is a file of its plugins. What is wrong is in the log.
     pub fn retry(&self, file: &Path) {
         if self.is_awaited(file) {
@@ -195,9 +205,11 @@ fn jobs(settings: &Weak<Settings>, file: &Path) -> Vec<(TenantId, Job)> {
     let is_configured =
         configured(&settings.config.lock().unwrap_or_else(PoisonError::into_inner)).any(|one| one == file);
     let configuration = (is_configured || settings.is_awaited(file)).then_some((TenantId::UNNAMED, Job::Configuration));
+    let is_certificate = settings.shared.tls.as_ref().is_some_and(|tls| tls.is_of(file));
+    let certificate = is_certificate.then_some((TenantId::UNNAMED, Job::Certificate));
     let sources = settings.shared.registry.sources().into_iter();
     let own = sources.filter(|source| source.path == file || signature::file_of(&source.path) == file);
-    own.map(|source| (source.tenant, Job::Plugin(source.name))).chain(configuration).collect()
+    own.map(|source| (source.tenant, Job::Plugin(source.name))).chain(configuration).chain(certificate).collect()
 }
 
 /// Reads again what changed. What is wrong is in the log.
@@ -205,6 +217,7 @@ fn carry_out(settings: &Weak<Settings>, job: &Job) {
     let Some(settings) = settings.upgrade() else { return };
     match job {
         Job::Configuration => _ = settings.reread(),
+        Job::Certificate => settings.renew(),
         Job::Plugin(name) => _ = settings.shared.registry.reload(name, Order::by("file")),
     }
 }

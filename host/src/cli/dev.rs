@@ -86,7 +86,7 @@ pub fn run(config: &Config) -> Result<()> {
     let watched = sources.watch(config, move |path| drop(edits.send(Happening::Source(path))));
     watched.context("the sources cannot be watched")?;
     let stop = sender.clone();
-    std::thread::spawn(move || stop.send(Happening::Stop(serve::wait_for_signal())));
+    std::thread::spawn(move || stop.send(Happening::Stop(serve::wait_for_end(std::future::pending()))));
     let built = config.plugins.iter().filter(|(_, plugin)| plugin.build.is_some());
     let pending = built.map(|(name, _)| (name.clone(), Edit::default())).collect();
     build::note_if_nothing(config);

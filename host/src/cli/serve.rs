@@ -10,19 +10,20 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::compile;
-use crate::app::App;
 use crate::app::settings::Settings;
+use crate::app::{App, listening};
 use crate::config::Config;
 
 /// Added to the number of a signal, the exit code of what it killed.
 const KILLED: i32 = 128;
 
 /// Serves with what the configuration says.
-pub fn run(config: &Config) -> Result<()> {
-    let mut app = App::start(config, &compile::options()?)?;
+pub fn run(config: &Config, take_over: bool) -> Result<()> {
+    let listeners = if take_over { listening::take_over } else { listening::bind_or_adopt };
+    let mut app = App::start_on(config, &compile::options()?, listeners)?;
     reread_at_hangup(app.settings())?;
     announce(&app);
-    wait_for_signal()?;
+    wait_for_end(app.succeeded())?;
     app.stop();
     Ok(())
 }
@@ -44,9 +45,9 @@ fn reread_at_hangup(settings: &Arc<Settings>) -> Result<()> {
     Ok(())
 }
 
-/// The address and the routes, for whoever started the server.
+/// The addresses and the routes, for whoever started the server.
 pub fn announce(app: &App) {
-    let mut text = format!("listening on http://{}\n", app.address());
+    let mut text: String = app.places().iter().map(|place| format!("listening on {place}\n")).collect();
     for route in app.routes() {
         text.push_str(&format!("  {route}\n"));
     }
@@ -54,14 +55,19 @@ pub fn announce(app: &App) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Returns at the first SIGINT or SIGTERM. A second one ends the process at once, for a server that does not stop, with the
+/// Returns at the first SIGINT or SIGTERM, or when another process has taken over. A second one ends the process at once, for a server that does not stop, with the
 /// exit code that shells give to what such a signal killed.
-pub fn wait_for_signal() -> Result<()> {
+pub fn wait_for_end(succeeded: impl Future<Output = ()>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("no runtime for signals")?;
     // Made once, so that no signal falls between the first and the second.
     let mut signals = runtime.block_on(async { Signals::new() })?;
-    runtime.block_on(signals.next());
+    runtime.block_on(async {
+        tokio::select! {
+            _ = signals.next() => {}
+            () = succeeded => {}
+        }
+    });
     tracing::info!("stopping; open connections are closed with 1012");
     std::thread::spawn(move || {
         let number = runtime.block_on(signals.next());

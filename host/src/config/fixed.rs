@@ -3,10 +3,10 @@
 //! Noted as the file has it, whatever the command line puts in its place, so that two versions of a file can be compared.
 //! Another configuration of a running server leaves these as they are, and its log names what would need a restart.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use super::WatchConfig;
+use super::listen::{ListenConfig, TlsConfig};
 use crate::limits::Limits;
 
 /// Keys of `[server]` and `[server.limits]` with their values.
@@ -14,16 +14,18 @@ use crate::limits::Limits;
 pub struct Fixed(Vec<(&'static str, String)>);
 
 impl Fixed {
-    /// The address and the threads, the state folder and the control socket, how files
+    /// The addresses with the files of TLS, the threads, the state folder and the control socket, how files
     /// are watched, where the store lies, and the fixed limits.
     pub fn new(
-        (listen, workers): (SocketAddr, Option<usize>),
+        (listen, tls): (&[ListenConfig], Option<&TlsConfig>),
+        workers: Option<usize>,
         [state, control]: [&Path; 2],
         (watch, on_disk): (WatchConfig, bool),
         limits: &Limits,
     ) -> Self {
         let server = [
-            ("listen", listen.to_string()),
+            ("listen", listen.iter().map(ListenConfig::to_string).collect::<Vec<_>>().join(", ")),
+            ("tls", format!("{tls:?}")),
             ("workers", format!("{workers:?}")),
             ("state", state.display().to_string()),
             ("control", control.display().to_string()),

@@ -4,6 +4,7 @@
 //! Invariant: every key of the file is a field here, and unknown ones are refused.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -57,7 +58,8 @@ pub struct Tenant {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Server {
-    pub listen: Option<Text>,
+    pub listen: Option<Spanned<toml::Value>>,
+    pub tls: Option<Tls>,
     pub workers: Option<Spanned<usize>>,
     pub state: Option<String>,
     pub control: Option<String>,
@@ -71,6 +73,14 @@ pub struct Server {
     pub proxy_protocol: Option<Spanned<bool>>,
     pub removed_routes: RemovedRoutes,
     pub limits: Option<Spanned<Limits>>,
+}
+
+/// `[server.tls]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// `[plugins.NAME]`

@@ -7,8 +7,6 @@
 pub(super) mod plugins;
 mod server;
 
-pub use server::parse_address;
-
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,7 +85,8 @@ pub(super) struct Resolver<'a> {
 pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Problem>> {
     let server = raw.server;
     let mut resolver = Resolver::new((text, file), TenantId::UNNAMED);
-    let (listen, workers, limits) = resolver.server(&server);
+    let (workers, limits) = resolver.server(&server);
+    let (listen, tls) = resolver.listen(&server);
     resolver.idle_ms = limits.idle_ms;
     let outermost = Outermost { prefix: String::new(), middleware: &raw.middleware, origins: raw.origins.as_deref() };
     resolver.signers(&server.keys);
@@ -109,12 +108,13 @@ pub fn resolve(raw: raw::File, text: &str, file: &Path) -> Result<Config, Vec<Pr
     if !problems.is_empty() {
         return Err(problems);
     }
-    let fixed = Fixed::new((listen, workers), [&state, &control], (watch, store.is_some()), &limits);
+    let fixed = Fixed::new((&listen, tls.as_ref()), workers, [&state, &control], (watch, store.is_some()), &limits);
     let (file, removed_routes) = (file.to_owned(), server.removed_routes);
     Ok(Config {
         file,
         folder,
         listen,
+        tls,
         workers,
         state,
         control,

@@ -39,6 +39,8 @@ pub enum Failure {
     Idle,
     /// A client's request did not come in time or did not parse.
     BadHead,
+    /// A client's TLS handshake did not come in time, or failed.
+    BadTls,
     /// A header of the PROXY protocol is missing, malformed, late, or not this client's to send.
     BadProxyHeader,
     /// A page of a foreign origin asked.
@@ -71,7 +73,7 @@ pub enum Failure {
     Store,
 }
 
-const ALL: [Failure; 27] = [
+const ALL: [Failure; 28] = [
     Failure::Trap,
     Failure::Deadline,
     Failure::Memory,
@@ -84,6 +86,7 @@ const ALL: [Failure; 27] = [
     Failure::NoPong,
     Failure::Idle,
     Failure::BadHead,
+    Failure::BadTls,
     Failure::BadProxyHeader,
     Failure::Origin,
     Failure::Rate,
@@ -107,7 +110,7 @@ impl Failure {
         match self {
             Self::Trap | Self::Deadline | Self::Memory | Self::State | Self::Stopped => "guest",
             Self::TooBig | Self::Protocol | Self::Slow | Self::CloseTimeout | Self::NoPong | Self::Idle => "client",
-            Self::BadHead | Self::BadProxyHeader | Self::Origin | Self::AddressFull => "client",
+            Self::BadHead | Self::BadTls | Self::BadProxyHeader | Self::Origin | Self::AddressFull => "client",
             Self::Rate | Self::Controls | Self::Fragments | Self::SlowMessage | Self::Stalled => "client",
             Self::ServerFull | Self::NoSocket => "load",
             Self::RouteFull | Self::TenantFull | Self::NoInstance => "load",
@@ -130,6 +133,7 @@ impl Failure {
             Self::NoPong => "no-pong",
             Self::Idle => "idle",
             Self::BadHead => "bad-head",
+            Self::BadTls => "bad-tls",
             Self::BadProxyHeader => "bad-proxy-header",
             Self::Origin => "origin",
             Self::Rate => "rate",
@@ -162,6 +166,7 @@ impl Failure {
             Self::NoPong => &metrics.no_pong,
             Self::Idle => &metrics.idle,
             Self::BadHead => &metrics.bad_heads,
+            Self::BadTls => &metrics.bad_tls,
             Self::BadProxyHeader => &metrics.bad_proxy_headers,
             Self::Origin => &metrics.refused_origin,
             Self::Rate => &metrics.over_rate,

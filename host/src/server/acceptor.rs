@@ -1,20 +1,20 @@
-//! The acceptor: takes sockets from the listener and hands each to the worker with the fewest.
+//! The acceptor: takes sockets from the listeners and hands each to the worker with the fewest.
 //!
 //! A thread of its own that does nothing else. Who comes faster than is accepted waits in the kernel's queue, which costs the
 //! server nothing; a refusal would cost a socket and a worker's time, and bring the client back sooner. Out of descriptors, it
 //! waits instead of spinning; what is open stays.
 //! Invariant: a socket belongs to one worker from here to its end.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpListener;
 
+use super::listener::{Accepted, Listener, Listening, Socket};
 use super::worker::Handle;
 use super::{Shared, worker};
+use crate::config::ListenConfig;
 use crate::engine::Abilities;
 use crate::hub::inbox::Received;
 use crate::limits::Limits;
@@ -33,37 +33,33 @@ const MOST_WAITING: usize = 1024;
 /// The running server.
 pub struct Server {
     shared: Arc<Shared>,
-    address: SocketAddr,
+    places: Vec<ListenConfig>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
     /// Starts the workers, one for each inbox, and begins to accept.
-    pub fn start(
-        shared: Arc<Shared>,
-        listener: std::net::TcpListener,
-        inboxes: Vec<Received>,
-    ) -> std::io::Result<Self> {
-        let address = listener.local_addr()?;
-        listener.set_nonblocking(true)?;
+    pub fn start(shared: Arc<Shared>, listeners: Vec<Listener>, inboxes: Vec<Received>) -> std::io::Result<Self> {
+        let places = listeners.iter().map(Listener::place).collect();
         let workers = inboxes.into_iter().enumerate();
         let workers = workers.map(|(index, inbox)| worker::start(shared.clone(), index, inbox));
         let workers = workers.collect::<std::io::Result<Vec<_>>>()?;
         let log = tracing::dispatcher::get_default(Clone::clone);
         let thread = std::thread::Builder::new().name("acceptor".into()).spawn({
             let shared = shared.clone();
-            move || tracing::dispatcher::with_default(&log, || run(&shared, listener, workers))
+            move || tracing::dispatcher::with_default(&log, || run(&shared, listeners, workers))
         })?;
-        Ok(Self { shared, address, thread: Some(thread) })
+        Ok(Self { shared, places, thread: Some(thread) })
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn places(&self) -> &[ListenConfig] {
+        &self.places
     }
 
     /// Takes no more connections, closes those that are open, and waits for their end.
     pub fn stop(&mut self) {
+        self.shared.succession.close();
         self.shared.stopping.send_replace(true);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -79,27 +75,30 @@ impl Drop for Server {
     }
 }
 
-fn run(shared: &Shared, listener: std::net::TcpListener, mut workers: Vec<Handle>) {
+fn run(shared: &Shared, listeners: Vec<Listener>, mut workers: Vec<Handle>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime can be made where a thread could");
     let mut acceptor = Acceptor { shared, workers: &workers, rate: Flow::default(), shortage: None };
     let (mut serving, mut stopping) = (shared.serving.subscribe(), shared.stopping.subscribe());
-    let listener = runtime.block_on(async {
-        let listener = TcpListener::from_std(listener).expect("the listener is set not to block");
+    let listeners = runtime.block_on(async {
+        let mut listening = Listening::new(listeners).expect("what is bound can be watched");
         let accepting = async {
             // Until the services have started, the kernel's queue holds whoever comes.
             if serving.wait_for(|serving| *serving).await.is_ok() {
-                acceptor.accept(&listener).await;
+                acceptor.accept(&mut listening).await;
             }
         };
         tokio::select! {
             () = accepting => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
-        listener.into_std()
+        listening.into_listeners()
     });
-    if let Ok(listener) = listener {
-        take_waiting(&listener, &workers);
+    if shared.succession.has_begun() {
+        // Who waits in the kernel's queues waits for the process that has them now.
+        drop(listeners);
+    } else {
+        listeners.for_each(|listener| take_waiting(&listener, &workers));
     }
     workers.iter_mut().for_each(Handle::join);
 }
@@ -120,15 +119,16 @@ struct Shortage {
 }
 
 impl Acceptor<'_> {
-    async fn accept(&mut self, listener: &TcpListener) {
+    async fn accept(&mut self, listening: &mut Listening) {
         loop {
-            match listener.accept().await {
-                Ok((socket, _)) => {
+            match listening.accept().await {
+                Ok(accepted) => {
                     self.note_accepted();
                     self.pay().await;
-                    let Ok(socket) = socket.into_std() else { continue };
-                    set_patience(&socket, &self.abilities().limits());
-                    hand_over(socket, self.workers);
+                    if let Socket::Tcp(socket) = &accepted.socket {
+                        set_patience(socket, &self.abilities().limits());
+                    }
+                    hand_over(accepted, self.workers);
                 }
                 Err(error) if is_of_one_socket(&error) => {}
                 Err(error) => {
@@ -192,10 +192,9 @@ fn set_patience(socket: &std::net::TcpStream, limits: &Limits) {
 }
 
 /// Takes those that the kernel holds when the server stops, so that they are told to come again; else they would be reset.
-fn take_waiting(listener: &std::net::TcpListener, workers: &[Handle]) {
-    for (socket, _) in std::iter::from_fn(|| listener.accept().ok()).take(MOST_WAITING) {
-        hand_over(socket, workers);
-    }
+fn take_waiting(listener: &Listener, workers: &[Handle]) {
+    listener.remove();
+    std::iter::from_fn(|| listener.take_waiting()).take(MOST_WAITING).for_each(|socket| hand_over(socket, workers));
 }
 
 /// Such an error concerns a client that is gone already.
@@ -204,11 +203,13 @@ fn is_of_one_socket(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-fn hand_over(socket: std::net::TcpStream, workers: &[Handle]) {
-    // Small messages go out at once; a socket that cannot do so is slower and no worse.
-    let _ = socket.set_nodelay(true);
+fn hand_over(accepted: Accepted, workers: &[Handle]) {
+    if let Socket::Tcp(socket) = &accepted.socket {
+        // Small messages go out at once; a socket that cannot do so is slower and no worse.
+        let _ = socket.set_nodelay(true);
+    }
     let least = workers.iter().min_by_key(|worker| worker.load());
-    if !least.is_some_and(|worker| worker.hand_over(socket)) {
+    if !least.is_some_and(|worker| worker.hand_over(accepted)) {
         tracing::warn!("a connection was dropped, because too many wait for their worker");
     }
 }

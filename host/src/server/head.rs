@@ -9,10 +9,13 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::Authority;
-use http::{Method, Uri, Version, request};
+use http::{HeaderValue, Method, Request, Uri, Version, request};
+use hyper::ext::Protocol;
 
 use super::refusal::Refusal;
 
+/// What is asked for, in `Upgrade` (RFC 6455) and in `:protocol` (RFC 8441).
+const WEBSOCKET: &str = "websocket";
 /// Schemes of targets that name a host (RFC 9112, section 3.2.2).
 const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
 
@@ -21,23 +24,42 @@ const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
 pub struct Upgrade {
     /// The host that the client means, with its port.
     pub host: String,
-    /// The key, for the accept header.
-    pub key: String,
+    /// The key, for the accept header; none over HTTP/2, which needs no proof that the request was read.
+    pub key: Option<String>,
     /// What is offered, in the client's order.
     pub subprotocols: Vec<String>,
 }
 
 /// Whether a request asks for a WebSocket at all, correctly or not.
-pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    has_token(headers, &UPGRADE, "websocket")
+pub fn asks_for_websocket<B>(request: &Request<B>) -> bool {
+    match request.version() {
+        Version::HTTP_2 => request.extensions().get::<Protocol>().is_some_and(|asked| asked.as_str() == WEBSOCKET),
+        _ => has_token(request.headers(), &UPGRADE, WEBSOCKET),
+    }
+}
+
+/// Has a request over HTTP/2 say its host where all others do (RFC 9113, section 8.3.1); one that says two is refused later.
+pub fn name_host<B>(request: &mut Request<B>) {
+    let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
+    let host = authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(host) = host.filter(|host| request.headers().get(HOST) != Some(host)) {
+        request.headers_mut().append(HOST, host);
+    }
 }
 
 /// Checks an upgrade request.
 pub fn check(head: &request::Parts) -> Result<Upgrade, Refusal> {
     let headers = &head.headers;
     let host = host(&head.uri, head.version, headers)?;
-    let upgrades = asks_for_websocket(headers) && has_token(headers, &CONNECTION, "upgrade");
-    if !upgrades || head.method != Method::GET || head.version < Version::HTTP_11 {
+    let is_shared = head.version == Version::HTTP_2;
+    let upgrades = match is_shared {
+        true => head.method == Method::CONNECT,
+        false => {
+            let tokens = [(&UPGRADE, WEBSOCKET), (&CONNECTION, "upgrade")];
+            tokens.iter().all(|(name, token)| has_token(headers, name, token)) && head.method == Method::GET
+        }
+    };
+    if !upgrades || head.version < Version::HTTP_11 {
         return Err(Refusal::NotAnUpgrade);
     }
     if only(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
@@ -46,8 +68,11 @@ pub fn check(head: &request::Parts) -> Result<Upgrade, Refusal> {
     if headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
         return Err(Refusal::HasBody);
     }
-    let key = only(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key)).ok_or(Refusal::BadKey)?;
-    Ok(Upgrade { host: host.to_owned(), key: key.to_owned(), subprotocols: subprotocols(headers)? })
+    let key = only(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key)).map(str::to_owned);
+    if key.is_none() && !is_shared {
+        return Err(Refusal::BadKey);
+    }
+    Ok(Upgrade { host: host.to_owned(), key: key.filter(|_| !is_shared), subprotocols: subprotocols(headers)? })
 }
 
 /// The host that a request of any kind means: that of its target, where it names one, and else the only Host. Whoever stands

@@ -18,7 +18,8 @@ const DISCARDED: usize = 4 * 1024;
 pub struct Lent<S> {
     /// There until it is taken or given back.
     stream: Option<S>,
-    is_owed: bool,
+    heard: bool,
+    answered: bool,
     owner: Owner<S>,
 }
 
@@ -28,14 +29,14 @@ pub struct Owner<S>(Arc<Mutex<Option<Returned<S>>>>);
 /// A stream that came back.
 pub struct Returned<S> {
     stream: S,
-    /// Whether something was read for which nothing was written.
+    /// Whether something was read, and nothing was ever written.
     pub is_owed: bool,
 }
 
 /// Lends a stream.
 pub fn lend<S>(stream: S) -> (Lent<S>, Owner<S>) {
     let owner = Owner(Arc::default());
-    (Lent { stream: Some(stream), is_owed: false, owner: Owner(owner.0.clone()) }, owner)
+    (Lent { stream: Some(stream), heard: false, answered: false, owner: Owner(owner.0.clone()) }, owner)
 }
 
 impl<S> Lent<S> {
@@ -47,7 +48,7 @@ impl<S> Lent<S> {
 
 impl<S> Drop for Lent<S> {
     fn drop(&mut self) {
-        let returned = self.stream.take().map(|stream| Returned { stream, is_owed: self.is_owed });
+        let returned = self.stream.take().map(|stream| Returned { stream, is_owed: self.heard && !self.answered });
         *self.owner.0.lock().unwrap_or_else(PoisonError::into_inner) = returned;
     }
 }
@@ -82,7 +83,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lent<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(self.stream()?.poll_read(cx, buffer))?;
-        self.is_owed |= buffer.filled().len() > before;
+        self.heard |= buffer.filled().len() > before;
         Poll::Ready(Ok(()))
     }
 }
@@ -90,7 +91,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lent<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Lent<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(self.stream()?.poll_write(cx, bytes))?;
-        self.is_owed &= written == 0;
+        self.answered |= written > 0;
         Poll::Ready(Ok(written))
     }
 
@@ -100,7 +101,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lent<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(self.stream()?.poll_write_vectored(cx, slices))?;
-        self.is_owed &= written == 0;
+        self.answered |= written > 0;
         Poll::Ready(Ok(written))
     }
 

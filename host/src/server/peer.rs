@@ -10,10 +10,10 @@ mod proxy_protocol;
 use std::net::SocketAddr;
 
 use http::HeaderMap;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use self::proxy_protocol::BadHeader;
+use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::ProxiesConfig;
 use crate::id::ConnectionId;
@@ -21,8 +21,8 @@ use crate::metrics::Failure;
 
 /// Who is at the other end of a socket. Reads the header of the PROXY protocol where there has to be one, and nothing
 /// behind it; none where the socket is to be closed.
-pub async fn of_socket(worker: &Worker, stream: &mut TcpStream) -> Option<SocketAddr> {
-    let socket = canonical(stream.peer_addr().ok()?);
+pub async fn of_socket(worker: &Worker, stream: &mut Stream) -> Option<SocketAddr> {
+    let socket = canonical(stream.peer()?);
     let layout = worker.plan();
     let proxies = &layout.plan.proxies;
     if !proxies.protocol {
@@ -54,11 +54,7 @@ pub fn of_request(proxies: &ProxiesConfig, from: SocketAddr, headers: &HeaderMap
     client
 }
 
-async fn reported(
-    proxies: &ProxiesConfig,
-    socket: SocketAddr,
-    stream: &mut TcpStream,
-) -> Result<SocketAddr, BadHeader> {
+async fn reported(proxies: &ProxiesConfig, socket: SocketAddr, stream: &mut Stream) -> Result<SocketAddr, BadHeader> {
     if proxies.trust(socket.ip()) {
         return Ok(proxy_protocol::read(stream).await?.map_or(socket, canonical));
     }

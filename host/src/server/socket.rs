@@ -20,7 +20,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self as library};
@@ -34,6 +33,7 @@ use wire::Wire;
 
 use super::deadlines::Signs;
 use super::deflate::Deflating;
+use super::stream::Stream;
 use super::worker::Worker;
 use crate::chain::Chain;
 use crate::event::Interface;
@@ -115,7 +115,7 @@ pub struct Socket {
 impl Socket {
     /// Takes over a socket after its handshake, with what was read beyond it.
     pub async fn new(
-        (stream, read_already): (TcpStream, Bytes),
+        (stream, read_already): (Stream, Bytes),
         deflating: Option<Deflating>,
         limits: &Limits,
         worker: Rc<Worker>,

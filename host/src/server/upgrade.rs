@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper_util::server::conn::auto;
 
 use answer::{add, respond, switching};
 
@@ -28,6 +28,7 @@ use super::head::{self, Upgrade};
 use super::lent::Lent;
 use super::refusal::Refusal;
 use super::socket::Socket;
+use super::stream::Stream;
 use super::worker::{Load, Worker};
 use crate::chain::{Admission, Chain, Connected};
 use crate::config::WhenFull;
@@ -71,10 +72,16 @@ struct Opening {
 /// What a connection counts for, given back when its end is over.
 struct Held {
     _load: Load,
-    /// Of the server and of the client's address.
-    _place: Place,
+    /// Of the server and of the client's address; none for one that is let in only because the server stops.
+    _place: Option<Place>,
     /// Of its route and of its tenant; none for one that is let in only to be closed.
     _slots: Option<(Slot, Slot)>,
+}
+
+impl Held {
+    fn new(load: Load) -> Self {
+        Self { _load: load, _place: None, _slots: None }
+    }
 }
 
 /// Answers a request for a WebSocket.
@@ -92,7 +99,7 @@ pub async fn open(
         return Err(refusal);
     }
     if *worker.shared().stopping.borrow() {
-        return Err(Refusal::Draining);
+        return draining(worker, (upgrade.key.as_deref(), upgraded), load);
     }
     let route = target.chain.route();
     if route.tenant.is_suspended() {
@@ -108,13 +115,13 @@ pub async fn open(
     })?;
     let slot = match route.capacity.take() {
         Ok(slot) => slot,
-        Err(when_full) => return full(worker, when_full, (&upgrade.key, upgraded), (load, place)),
+        Err(when_full) => return full(worker, when_full, (upgrade.key.as_deref(), upgraded), (load, place)),
     };
     let Some(own) = route.tenant.take_place() else {
         worker.metrics().fail(Failure::TenantFull, ConnectionId::NONE);
         return Err(Refusal::Full(StatusCode::TOO_MANY_REQUESTS));
     };
-    let held = Held { _load: load, _place: place, _slots: Some((slot, own)) };
+    let held = Held { _load: load, _place: Some(place), _slots: Some((slot, own)) };
     let chain = target.chain.clone();
     let handshake = Arc::new(pack(&head, &target, &upgrade));
     let mailbox = Mailbox::new(worker.ids.next(), chain.route().tenant.id(), bounds(chain.route()));
@@ -133,18 +140,34 @@ pub async fn open(
 fn full(
     worker: &Rc<Worker>,
     when_full: WhenFull,
-    (key, upgraded): (&str, OnUpgrade),
+    asked: (Option<&str>, OnUpgrade),
     (load, place): (Load, Place),
 ) -> Result<Response<Body>, Refusal> {
     worker.metrics().fail(Failure::RouteFull, ConnectionId::NONE);
-    let frame = match when_full {
-        WhenFull::Respond(status) => return Err(Refusal::Full(status)),
-        WhenFull::Close(frame) => frame,
-    };
+    match when_full {
+        WhenFull::Respond(status) => Err(Refusal::Full(status)),
+        WhenFull::Close(frame) => open_to_close(worker, asked, frame, Held { _place: Some(place), ..Held::new(load) }),
+    }
+}
+
+/// Turns away who came a moment too late. Where another process has taken over, it would not have been too late there: that client
+/// is told what all are told who were in time, and to whom no connection is refused.
+fn draining(worker: &Rc<Worker>, asked: (Option<&str>, OnUpgrade), load: Load) -> Result<Response<Body>, Refusal> {
+    if !worker.shared().succession.has_begun() {
+        return Err(Refusal::Draining);
+    }
+    open_to_close(worker, asked, close::RESTART, Held::new(load))
+}
+
+fn open_to_close(
+    worker: &Rc<Worker>,
+    (key, upgraded): (Option<&str>, OnUpgrade),
+    frame: CloseFrame,
+    held: Held,
+) -> Result<Response<Body>, Refusal> {
     let response = switching(key, None, None).map_err(|_| Refusal::Fault)?;
     // Refusals by a status are counted where they are answered.
     worker.metrics().refused.inc();
-    let held = Held { _load: load, _place: place, _slots: None };
     tokio::task::spawn_local(close_at_once(worker.clone(), upgraded, frame, held));
     Ok(response)
 }
@@ -226,13 +249,13 @@ impl Opening {
                     return Err(decided(format!("the subprotocol `{}` was not offered", brief(&chosen))));
                 }
                 let agreed = self.deflating.map(|(agreed, _)| agreed);
-                let mut response = switching(&self.upgrade.key, chosen, agreed).map_err(decided)?;
+                let mut response = switching(self.upgrade.key.as_deref(), chosen, agreed).map_err(decided)?;
                 for (plugin, added) in headers {
                     add(response.headers_mut(), added).map_err(|reason| Some((plugin.clone(), reason)))?;
                 }
                 Ok(response)
             }
-            Admission::Close(_) => switching(&self.upgrade.key, None, None).map_err(decided),
+            Admission::Close(_) => switching(self.upgrade.key.as_deref(), None, None).map_err(decided),
             Admission::Respond { status, headers, body } => respond(*status, headers, body).map_err(decided),
             Admission::Fault => Err(None),
         }
@@ -309,10 +332,13 @@ async fn socket(
     deflating: Option<Deflating>,
 ) -> Option<Socket> {
     let upgraded = tokio::time::timeout(worker.limits().handshake(), upgraded).await.ok()?.ok()?;
-    Some(Socket::new(downcast(upgraded)?, deflating, &tenant.limits(), worker.clone()).await)
+    Some(Socket::new(stream(upgraded)?, deflating, &tenant.limits(), worker.clone()).await)
 }
 
-fn downcast(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
-    let parts = upgraded.downcast::<TokioIo<Lent<TcpStream>>>().ok()?;
-    Some((parts.io.into_inner().take()?, parts.read_buf))
+/// What the WebSocket speaks over from now on, with what was read of it already.
+fn stream(upgraded: Upgraded) -> Option<(Stream, Bytes)> {
+    match auto::upgrade::downcast::<TokioIo<Lent<Stream>>>(upgraded) {
+        Ok(parts) => Some((parts.io.into_inner().take()?, parts.read_buf)),
+        Err(shared) => Some((Stream::shared(shared), Bytes::new())),
+    }
 }

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::alarms::Alarms;
+use super::listener::Accepted;
 use super::plan::{Layout, Plan};
 use super::{Shared, http};
 use crate::clock::Clock;
@@ -67,7 +68,7 @@ pub struct Handle {
 }
 
 /// A socket on its way to its worker, counted already: else all that come at once would go to the same one.
-type Handed = (std::net::TcpStream, Load);
+type Handed = (Accepted, Load);
 
 /// Counts a socket as part of its worker's load until the last clone is dropped.
 #[derive(Clone)]
@@ -77,6 +78,13 @@ pub struct Load {
 
 struct Counted(Arc<AtomicUsize>);
 
+impl Load {
+    /// How many clones there are, this one included.
+    pub fn clones(&self) -> usize {
+        Arc::strong_count(&self._counted)
+    }
+}
+
 impl Handle {
     /// How many sockets the worker has.
     pub fn load(&self) -> usize {
@@ -84,7 +92,7 @@ impl Handle {
     }
 
     /// Hands a socket over; one that does not fit is dropped, which the client sees as a lost connection.
-    pub fn hand_over(&self, socket: std::net::TcpStream) -> bool {
+    pub fn hand_over(&self, socket: Accepted) -> bool {
         self.sockets.try_send((socket, Load::count(&self.load))).is_ok()
     }
 

@@ -19,7 +19,7 @@ fn claiming(length: u64) -> Vec<u8> {
 
 /// Many clients that write these bytes, each on a connection of its own, as far as they are taken, and are closed for it.
 async fn closed(server: &TestServer, bytes: &[u8], (code, reason): (u16, &str)) {
-    let ends = crowd(server, 20).await.into_iter().map(async |client| written(client, bytes).await);
+    let ends = crowd(server, 10).await.into_iter().map(async |client| written(client, bytes).await);
     for mut client in join_all(ends).await {
         let end = loop {
             match client.receive().await {
@@ -56,7 +56,7 @@ fn lengths_that_lie() {
             server.until("they are open", |server| server.metrics().connections.get() >= 300).await;
         })
         .await;
-        assert_eq!(server.metrics().too_big.get(), 80);
+        assert_eq!(server.metrics().too_big.get(), 40);
     });
 }
 
@@ -92,7 +92,7 @@ fn fragments_without_end() {
         .await;
         let metrics = server.metrics();
         let counted = [&metrics.over_fragments, &metrics.control_floods, &metrics.too_big].map(|counter| counter.get());
-        assert_eq!(counted, [40, 20, 20]);
+        assert_eq!(counted, [20, 10, 10]);
     });
 }
 

@@ -54,7 +54,7 @@ fn what_is_no_request() {
             for request in [
                 &b"\x00\xff\r\n\r\n"[..],
                 b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 this is TLS",
-                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+                b"PRI * HTTP/2.0\r\n\r\nand no more of HTTP/2\r\n\r\n",
                 b"GET /ws\r\n\r\n",
                 b"GET  HTTP/1.1\r\nHost: a\r\n\r\n",
                 b"GET /ws HTTP/9.9\r\nHost: a\r\n\r\n",

@@ -4,26 +4,23 @@
 //! whole; what each means is said in `limits`.
 //! Invariant: what is left out has its default here or in the module of what is configured.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use super::Resolver;
+use crate::config::listen::{ListenConfig, TlsConfig};
 use crate::config::raw::{self, Text};
 use crate::config::watch::WatchError;
 use crate::config::{ProxiesConfig, WatchConfig, parse_network};
 use crate::id::MAX_WORKERS;
 use crate::limits::Limits;
 
-/// The address that a configuration without one listens on.
-const LISTEN: &str = "127.0.0.1:8080";
 /// The folder of the tenants' files, of a configuration without one.
 const TENANTS: &str = "tenants";
 /// What is wrong with saying how proxies report where there are none.
 const ALONE: &str = "has no meaning without `trusted-proxies`";
 
 impl Resolver<'_> {
-    pub(super) fn server(&mut self, server: &raw::Server) -> (SocketAddr, Option<usize>, Limits) {
-        let listen = self.listen(server.listen.as_ref());
+    pub(super) fn server(&mut self, server: &raw::Server) -> (Option<usize>, Limits) {
         if let Some(workers) = &server.workers
             && !(1..=MAX_WORKERS).contains(workers.as_ref())
         {
@@ -35,7 +32,7 @@ impl Resolver<'_> {
             self.problem(limits, key, reason);
         }
         let limits = server.limits.as_ref().map(|limits| limits.as_ref().clone()).unwrap_or_default();
-        (listen, server.workers.as_ref().map(|workers| *workers.as_ref()), limits)
+        (server.workers.as_ref().map(|workers| *workers.as_ref()), limits)
     }
 
     pub(super) fn is_on_disk(&mut self, store: Option<&Text>) -> bool {
@@ -60,15 +57,27 @@ impl Resolver<'_> {
         read.unwrap_or_default()
     }
 
-    fn listen(&mut self, listen: Option<&Text>) -> SocketAddr {
-        let text = listen.map_or(LISTEN, |listen| listen.as_ref());
-        if let Some(address) = parse_address(text) {
-            return address;
-        }
-        if let Some(listen) = listen {
-            self.problem(listen, "listen", format!("`{text}` is not an address; write it like `{LISTEN}`"));
-        }
-        SocketAddr::from(([127, 0, 0, 1], 8080))
+    /// Where it listens: one place or several, and what it proves itself with there.
+    pub(super) fn listen(&mut self, server: &raw::Server) -> (Vec<ListenConfig>, Option<TlsConfig>) {
+        let tls = server
+            .tls
+            .as_ref()
+            .map(|tls| TlsConfig { certificate: self.folder.join(&tls.certificate), key: self.folder.join(&tls.key) });
+        let Some(written) = &server.listen else { return (vec![ListenConfig::unsaid(tls.is_some())], tls) };
+        let texts = match written.as_ref() {
+            toml::Value::Array(texts) if !texts.is_empty() => texts.iter().collect(),
+            one => vec![one],
+        };
+        let parse = |text: &toml::Value| match text.as_str() {
+            Some(text) => ListenConfig::parse(text, &self.folder, tls.is_some()),
+            None => Err(format!("`{text}` is no address, and no list of addresses")),
+        };
+        let read: Result<Vec<_>, _> = texts.into_iter().map(parse).collect();
+        let listen = read.unwrap_or_else(|wrong| {
+            self.problem(written, "listen", wrong);
+            Vec::new()
+        });
+        (listen, tls)
     }
 
     pub(super) fn proxies(&mut self, server: &raw::Server) -> ProxiesConfig {
@@ -100,9 +109,4 @@ impl Resolver<'_> {
             None => Some(self.folder.join(TENANTS)).filter(|folder| folder.is_dir()),
         }
     }
-}
-
-/// An address as people write it: a name such as `localhost` is looked up once.
-pub fn parse_address(text: &str) -> Option<SocketAddr> {
-    text.to_socket_addrs().ok()?.next()
 }

@@ -10,7 +10,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::server::stream::Stream;
 
 /// The longest head of a frame: two bytes, a length of 64 bits, and a mask.
 const MAX_HEAD: usize = 14;
@@ -20,16 +21,16 @@ const FIN: u8 = 0x80;
 const OPCODE: u8 = 0x0F;
 const LAST_DATA: u8 = 0x07;
 
-/// A TCP connection whose bytes are followed.
+/// A connection whose bytes are followed.
 pub(super) struct Meter {
     /// There but for the moment in which it moves to another meter.
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     frames: Frames,
     wrote: bool,
 }
 
 impl Meter {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         Self { stream: Some(stream), frames: Frames::default(), wrote: false }
     }
 
@@ -63,7 +64,7 @@ impl Meter {
         Self { stream: self.stream.take(), frames: std::mem::take(&mut self.frames), wrote: self.wrote }
     }
 
-    fn stream(&mut self) -> Pin<&mut TcpStream> {
+    fn stream(&mut self) -> Pin<&mut Stream> {
         Pin::new(self.stream.as_mut().expect("whoever moves it out drops this"))
     }
 }

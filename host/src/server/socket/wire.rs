@@ -1,4 +1,4 @@
-//! What a WebSocket lies on: a TCP socket whose bytes are followed, and whose client may compress what it sends.
+//! What a WebSocket lies on: a stream whose bytes are followed, and whose client may compress what it sends.
 //!
 //! Below the WebSocket library, which reads and writes bytes here.
 //! Invariant: a connection without compression pays one branch for each call.
@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::meter::Meter;
 use crate::server::deflate::Inflating;
+use crate::server::stream::Stream;
 
 /// A stream of bytes for one WebSocket.
 pub(super) enum Wire {
@@ -25,7 +25,7 @@ pub(super) enum Wire {
 impl Wire {
     /// Takes over a socket after its handshake, with what was read beyond it; gives what the library is to read of that itself.
     /// Compressed messages are inflated to `limit` bytes at most, if the client may send any.
-    pub(super) fn new((stream, read): (TcpStream, Bytes), limit: Option<usize>) -> (Self, Vec<u8>) {
+    pub(super) fn new((stream, read): (Stream, Bytes), limit: Option<usize>) -> (Self, Vec<u8>) {
         let mut meter = Meter::new(stream);
         meter.note(&read);
         match limit {

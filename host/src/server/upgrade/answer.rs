@@ -36,19 +36,22 @@ const RESERVED: [&str; 11] = [
     "te",
 ];
 
-/// The 101 (RFC 6455, section 4.2.2).
+/// The 101 (RFC 6455, section 4.2.2), or where there is no key the 200 of HTTP/2 (RFC 8441, section 5).
 pub(super) fn switching(
-    key: &str,
+    key: Option<&str>,
     subprotocol: Option<&str>,
     agreed: Option<Agreed>,
 ) -> Result<Response<Body>, String> {
     let mut response = Response::new(Body::default());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    if let Some(key) = key {
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept.map_err(|_| "the accept key is no header".to_owned())?);
+    }
     let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.map_err(|_| "the accept key is no header".to_owned())?);
     if let Some(subprotocol) = subprotocol {
         let value = HeaderValue::from_str(subprotocol).map_err(|_| "the subprotocol is no header".to_owned())?;
         headers.insert(SEC_WEBSOCKET_PROTOCOL, value);
@@ -103,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_accept_key_is_that_of_the_specification() {
-        let response = switching("dGhlIHNhbXBsZSBub25jZQ==", Some("chat"), None).expect("it can be built");
+        let response = switching(Some("dGhlIHNhbXBsZSBub25jZQ=="), Some("chat"), None).expect("it can be built");
         assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 

@@ -20,10 +20,16 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The time that one connection adds to that in which all are told, up to the limit: a few clients can all come back at once.
 const EACH: Duration = Duration::from_millis(1);
 
+/// The longest drain where a process waits to take over, and with it all clients that come meanwhile.
+const WHILE_OTHERS_WAIT: Duration = Duration::from_secs(5);
+
 impl Worker {
     /// Tells all clients, waits for their connections to end, and cuts those that do not.
     pub(super) async fn drain(&self) {
-        let (limit, grace) = (self.limits().drain(), self.limits().close());
+        let (mut limit, grace) = (self.limits().drain(), self.limits().close());
+        if self.shared.succession.has_begun() {
+            limit = limit.min(WHILE_OTHERS_WAIT);
+        }
         let ending = async {
             self.tell_all().await;
             self.gone().await;
