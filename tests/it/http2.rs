@@ -34,7 +34,8 @@ async fn one_connection_carries_several_websockets() {
         }
         // More than both windows hold.
         expect_echo(&mut ann, &"long ".repeat(100_000)).await;
-        ann.close(None).await.expect("it is open");
+        // The server may have ended the stream before all of this is done.
+        let _ = ann.close(None).await;
         assert!(matches!(hear(&mut ann).await, Message::Close(_)));
         expect_echo(&mut bob, "still here").await;
     }

@@ -33,6 +33,7 @@ mod http2;
 mod http_limits;
 mod keepalive;
 mod limits;
+mod listening;
 mod middleware;
 mod neighbour;
 mod notices;

@@ -34,13 +34,18 @@ pub struct Browser {
 impl Browser {
     /// None where something is missing that it needs.
     pub fn open(script: &str, address: SocketAddr) -> Option<Self> {
+        Self::open_with(script, &format!("http://{address}"), &[])
+    }
+
+    /// The same with the whole URL of the server, and flags of the browser.
+    pub fn open_with(script: &str, url: &str, flags: &[&str]) -> Option<Self> {
         let chromium = tools::chromium()?;
         // What a browser that is killed leaves behind goes at the next run of the same script.
         let scratch = target().join("outside/browser").join(script);
         let mut script = tools::node(script, "playwright-core")?;
         let _ = fs::remove_dir_all(&scratch);
         fs::create_dir_all(&scratch).expect("the target folder can be written");
-        script.env("TMPDIR", scratch).arg(chromium).arg(format!("http://{address}"));
+        script.env("TMPDIR", scratch).arg(chromium).arg(url).args(flags);
         Some(Self { program: Program::start(&mut script) })
     }
 

@@ -27,6 +27,7 @@ mod operator;
 mod plugin_files;
 mod program;
 mod project;
+mod secure;
 mod stocks;
 mod stopping;
 mod store;

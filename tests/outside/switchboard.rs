@@ -36,8 +36,13 @@ impl Server {
 
     /// What a command of one's own starts.
     pub fn run(command: &mut Command) -> Self {
+        Self::run_at(command, "listening on http://")
+    }
+
+    /// The same, at the address that the first line with this text names.
+    pub fn run_at(command: &mut Command, listening: &str) -> Self {
         let mut program = Program::start(command);
-        let line = program.expect_within("listening on http://", PATIENCE_WITH_BUILDS);
+        let line = program.expect_within(listening, PATIENCE_WITH_BUILDS);
         let address = line.rsplit('/').next().unwrap_or_default();
         let address = address.parse().unwrap_or_else(|error| panic!("`{line}` names no address: {error}"));
         Self { program, address }

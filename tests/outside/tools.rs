@@ -16,12 +16,22 @@ pub fn python(script: &str) -> Option<Command> {
     there.or_else(|| missing("Python with the package `websockets`"))
 }
 
+/// Python as it is, ready for a script of `python/`.
+pub fn plain_python(script: &str) -> Option<Command> {
+    find("python3").map(|python| with_script(&python, "python", script)).or_else(|| missing("Python"))
+}
+
 /// Node with a package, ready for a script of `node/`.
 pub fn node(script: &str, package: &str) -> Option<Command> {
     let installed = folder("node").join("node_modules").join(package).is_dir();
     let node = find("node").filter(|_| installed);
     let there = node.map(|node| with_script(&node, "node", script));
     there.or_else(|| missing(&format!("Node with the package `{package}`")))
+}
+
+/// curl, with HTTP/2.
+pub fn curl() -> Option<PathBuf> {
+    find("curl").or_else(|| missing("curl"))
 }
 
 /// Chromium, whatever the system calls it.

@@ -1,13 +1,13 @@
 // What the scripts that drive a page in Chromium share: the browser, and the loop that is told what to do line by line.
 //
-// Usage: node SCRIPT CHROMIUM http://HOST:PORT. Each line of the input is a JSON array, the name of an action and its
+// Usage: node SCRIPT CHROMIUM http://HOST:PORT FLAGS... Each line of the input is a JSON array, the name of an action and its
 // arguments; each is answered with "done: well", or "done: not" and the reason. An action that expects something waits for it, a
 // minute at most. The end of the input closes the browser.
 
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
-const [executablePath, server] = process.argv.slice(2);
+const [executablePath, server, ...flags] = process.argv.slice(2);
 const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
@@ -22,7 +22,7 @@ const PATIENCE = 60_000;
 export const address = server;
 
 // Its folder for user data is a new one, and removed at the end.
-const browser = await chromium.launch({ executablePath, args: FLAGS, timeout: PATIENCE });
+const browser = await chromium.launch({ executablePath, args: [...FLAGS, ...flags], timeout: PATIENCE });
 
 /** A context whose pages have this size. */
 export async function open(viewport, options = {}) {
