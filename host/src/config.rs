@@ -41,7 +41,7 @@ use serde::Deserialize;
 
 use crate::handshake::RouteNames;
 use crate::id::TenantId;
-use crate::limits::Limits;
+use crate::limits::{Limits, RouteLimits};
 use crate::path::pattern::Pattern;
 
 /// The file's name in a folder.
@@ -168,6 +168,8 @@ pub struct RouteConfig {
     pub slow: SlowPolicy,
     /// How messages are compressed, with clients that can; none for not at all.
     pub compression: Option<CompressionConfig>,
+    /// What it has in place of its tenant's limits.
+    pub limits: RouteLimits,
 }
 
 /// What becomes of what others send to a connection whose mailbox is full.

@@ -5,12 +5,14 @@
 //! Invariant: no limit is infinite, and all are checked together by [`Limits::problem`].
 
 mod bounds;
+mod of_route;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use bounds::MIN_HEAD;
+pub use of_route::RouteLimits;
 
 use crate::state::Bounds;
 

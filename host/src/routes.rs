@@ -13,6 +13,7 @@ use self::capacity::Capacity;
 use crate::config::{CompressionConfig, RouteConfig, SlowPolicy, TenantConfig};
 use crate::handshake::RouteNames;
 use crate::id::TenantId;
+use crate::limits::{Limits, RouteLimits};
 use crate::path::pattern::Pattern;
 use crate::slot::Taken;
 use crate::tenants::{Tenant, Tenants};
@@ -46,7 +47,15 @@ pub struct Route {
     pub slow: SlowPolicy,
     /// How messages are compressed, with clients that can.
     pub compression: Option<CompressionConfig>,
+    limits: RouteLimits,
     pattern: Pattern,
+}
+
+impl Route {
+    /// What a connection of it that is opened now may do: its own limits, and for the rest its tenant's.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.over(&self.tenant.limits())
+    }
 }
 
 /// All routes.
@@ -173,6 +182,7 @@ fn route(index: RouteIndex, config: &RouteConfig, (tenant, taken): (Arc<Tenant>,
         capacity: Capacity::new(config.capacity.clone(), taken),
         slow: config.slow,
         compression: config.compression,
+        limits: config.limits.clone(),
         pattern: config.pattern.clone(),
     })
 }
@@ -182,7 +192,6 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
-    use crate::limits::Limits;
     use crate::tenants::Terms;
 
     fn config(pattern: &&str) -> RouteConfig {
@@ -196,6 +205,7 @@ mod tests {
             capacity: None,
             slow: SlowPolicy::default(),
             compression: None,
+            limits: RouteLimits::default(),
         }
     }
 

@@ -232,3 +232,45 @@ async fn a_server_that_stops_closes_with_1012_and_tells_the_guests() {
     let told: Vec<_> = told.map(|record| record.message).collect();
     assert_eq!(told, ["disconnect 1012 \"server is restarting\""; 2]);
 }
+
+#[tokio::test]
+async fn a_route_has_limits_of_its_own_and_for_the_rest_those_of_the_server() {
+    let server = puppet("message-bytes = 20", "");
+    let own =
+        "[[route]]\npath = '/own'\nhandler = 'puppet'\nlimits = { message-bytes = 10, connection-messages = 3 }\n";
+    let server = setup(&format!("{server}\n{own}")).clock(Clock::manual()).start();
+    for (path, most) in [("/own", 10), ("/ws", 20)] {
+        let mut ann = server.connect(path).await;
+        let longest = "x".repeat(most - "send ".len());
+        ann.send(&format!("send {longest}")).await;
+        ann.expect_text(&longest).await;
+        ann.send(&"x".repeat(most + 1)).await;
+        ann.expect_close(1009, "message too big").await;
+    }
+    for (path, most) in [("/own", 3), ("/ws", 10)] {
+        let mut ann = server.connect(path).await;
+        for _ in 0..most {
+            ann.send("send hi").await;
+            ann.expect_text("hi").await;
+        }
+        ann.send("send hi").await;
+        match path {
+            "/own" => ann.expect_close(1008, "rate").await,
+            _ => ann.expect_text("hi").await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_routes_limits_are_checked_like_all_others() {
+    let with = |limits: &str| puppet("", "") + &format!("limits = {{ {limits} }}\n");
+    for (limits, words) in [
+        ("head-ms = 1", "limits: unknown key `head-ms`, expected one of `message-bytes`"),
+        ("message-bytes = 0", "message-bytes: must be at least 1"),
+        ("fragments = 'many'", "invalid type"),
+    ] {
+        let refused = setup(&with(limits)).try_start().err().expect(limits);
+        assert!(refused.contains(words), "{refused}");
+    }
+    setup(&with("ping-ms = 1000, mailbox-messages = 5")).start();
+}

@@ -1,4 +1,6 @@
 //! Where a server listens: at several places, at Unix sockets, at addresses of both kinds.
+//!
+//! What the command line and a service manager say of it is tried out in `outside::stopping`.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;

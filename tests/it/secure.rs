@@ -1,4 +1,6 @@
-//! TLS: who may listen in hears nothing, and a new certificate disturbs nobody.
+//! TLS: both versions, ALPN, and a certificate that changes while connections are open.
+//!
+//! Each test has certificates of its own, and clients that trust nobody else; `streams` has both.
 
 use switchboard_harness::TestServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,4 +1,6 @@
-//! WebSockets over other streams than plain TCP: TLS, Unix sockets, HTTP/2. The client's half, and its certificates.
+//! WebSockets over other streams than plain TCP: TLS, Unix sockets, HTTP/2.
+//!
+//! The client's half of each, and certificates for both halves.
 
 use std::fmt::Debug;
 use std::fs;

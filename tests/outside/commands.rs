@@ -70,7 +70,7 @@ fn what_is_wrong_in_the_configuration_is_said_with_file_line_and_key() {
         (format!("{PLUGIN}{ROUTE}middleware = ['log']\n"), "6:middleware: there is no plugin `log`; there are: echo"),
         (
             format!("{PLUGIN}{ROUTE}origin = []\n"),
-            "6:origin: unknown key `origin`, expected one of `name`, `path`, `handler`, `middleware`, `origins`, `idle-ms`, `max-connections`, `when-full`, `slow`, `compression`",
+            "6:origin: unknown key `origin`, expected one of `name`, `path`, `handler`, `middleware`, `origins`, `idle-ms`, `max-connections`, `when-full`, `slow`, `compression`, `limits`",
         ),
         (format!("{PLUGIN}[[route]]\npath = '/ws'\n"), "3:route: missing key `handler`"),
         (format!("{PLUGIN}{ROUTE}name = 3\n"), "6:name: invalid type: integer `3`, expected a string"),

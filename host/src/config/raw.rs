@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{ForwardedHeader, Grant, MismatchPolicy, RemovedRoutes, ReusePolicy, SlowPolicy};
-use crate::limits::Limits;
+use crate::limits::{Limits, RouteLimits};
 
 /// A text with its place in the file.
 pub type Text = Spanned<String>;
@@ -142,6 +142,7 @@ pub struct Route {
     #[serde(default)]
     pub slow: SlowPolicy,
     pub compression: Option<Spanned<toml::Value>>,
+    pub limits: Option<Spanned<RouteLimits>>,
 }
 
 /// `[[static]]`

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::handshake::RouteNames;
 use crate::id::TenantId;
+use crate::limits::RouteLimits;
 use crate::path::pattern::Pattern;
 use crate::transaction::MAX_NAME;
 
@@ -228,9 +229,27 @@ impl<'a> Resolver<'a> {
         let capacity = self.capacity(route);
         let idle = route.idle_ms.unwrap_or(self.idle_ms);
         let idle = (idle > 0).then(|| Duration::from_millis(idle));
-        let (names, slow, compression) = (Arc::new(names), route.slow, self.compression(route));
-        let route = RouteConfig { names, pattern, middleware, handler, origins, idle, capacity, slow, compression };
-        self.routes.push(route);
+        let (compression, limits) = (self.compression(route), self.route_limits(route));
+        self.routes.push(RouteConfig {
+            names: Arc::new(names),
+            pattern,
+            middleware,
+            handler,
+            origins,
+            idle,
+            capacity,
+            slow: route.slow,
+            compression,
+            limits,
+        });
+    }
+
+    fn route_limits(&mut self, route: &raw::Route) -> RouteLimits {
+        let Some(limits) = &route.limits else { return RouteLimits::default() };
+        if let Some((key, reason)) = limits.as_ref().over(&Arc::default()).problem() {
+            self.problem(limits, key, reason);
+        }
+        limits.as_ref().clone()
     }
 
     fn capacity(&mut self, route: &raw::Route) -> Option<CapacityConfig> {

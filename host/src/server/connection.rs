@@ -21,6 +21,7 @@ use crate::clock::Moment;
 use crate::event::{Effect, Interface, Joined, Kept, Notice, Replay, Subject};
 use crate::hub::commit::{Commit, Joins, Spot};
 use crate::hub::mailbox::{Mailbox, Outgoing};
+use crate::limits::Limits;
 use crate::message::{CloseFrame, Control, Message, close};
 use crate::metrics::Failure;
 use crate::store::Lost;
@@ -59,7 +60,7 @@ impl Connection {
         let metrics = worker.metrics();
         metrics.accepted.inc();
         metrics.connections.inc();
-        let deadlines = Deadlines::new(&chain.route().tenant.limits(), chain.route().idle);
+        let deadlines = Deadlines::new(&chain.route().limits(), chain.route().idle);
         let (joins, controls) = Default::default();
         let connection = Self { worker, chain, mailbox, kept, passed, joins, deadlines, controls };
         for room in connection.implicit_rooms() {
@@ -77,6 +78,11 @@ impl Connection {
         if let Some(frame) = self.worker.plan().plan.closes(self.tenant(), &self.chain.route().names.route) {
             self.mailbox.close(frame);
         }
+    }
+
+    /// What it may do, as it is opened.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.chain.route().limits()
     }
 
     /// Whose connection it is.

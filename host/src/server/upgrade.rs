@@ -37,13 +37,13 @@ use crate::event::{Kept, Subject};
 use crate::handshake::{Handshake, Parts};
 use crate::hub::commit::{Commit, Joins, abandon};
 use crate::hub::mailbox::{Bounds, Mailbox};
-use crate::id::{ConnectionId, TenantId};
+use crate::id::ConnectionId;
+use crate::limits::Limits;
 use crate::message::{CloseFrame, close};
 use crate::metrics::Failure;
 use crate::routes::{Captures, Route};
 use crate::slot::Slot;
 use crate::store::Lost;
-use crate::tenants::Tenant;
 
 /// Where a request leads.
 pub struct Target<'a> {
@@ -173,7 +173,7 @@ fn open_to_close(
 }
 
 fn bounds(route: &Route) -> Bounds {
-    let limits = route.tenant.limits();
+    let limits = route.limits();
     Bounds { bytes: limits.mailbox_bytes, messages: limits.mailbox_messages, slow: route.slow }
 }
 
@@ -273,7 +273,7 @@ impl Opening {
         // Boxed where it is made: what is moved into a future and pinned there takes its room twice.
         let mut serving = Box::pin(async move {
             let _held = held;
-            match socket((&worker, connection.tenant()), upgraded, deflating).await {
+            match socket((&worker, &connection.limits()), upgraded, deflating).await {
                 Some(socket) => connection.run(socket).await,
                 None => connection.lost().await,
             }
@@ -317,8 +317,8 @@ fn deflating(headers: &HeaderMap, route: &Route) -> Option<(Agreed, Deflating)> 
 }
 
 async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFrame, _held: Held) {
-    let unnamed = worker.abilities().tenants.of(TenantId::UNNAMED);
-    let Some(socket) = socket((&worker, &unnamed), upgraded, None).await else { return };
+    let limits = worker.limits().clone();
+    let Some(socket) = socket((&worker, &limits), upgraded, None).await else { return };
     let closing = tokio::time::timeout(worker.limits().close(), socket.close(&frame));
     if closing.await.is_err() {
         worker.metrics().fail(Failure::CloseTimeout, ConnectionId::NONE);
@@ -327,12 +327,12 @@ async fn close_at_once(worker: Rc<Worker>, upgraded: OnUpgrade, frame: CloseFram
 
 /// The socket, once the response is written; none where the client went away before.
 async fn socket(
-    (worker, tenant): (&Rc<Worker>, &Tenant),
+    (worker, limits): (&Rc<Worker>, &Limits),
     upgraded: OnUpgrade,
     deflating: Option<Deflating>,
 ) -> Option<Socket> {
     let upgraded = tokio::time::timeout(worker.limits().handshake(), upgraded).await.ok()?.ok()?;
-    Some(Socket::new(stream(upgraded)?, deflating, &tenant.limits(), worker.clone()).await)
+    Some(Socket::new(stream(upgraded)?, deflating, limits, worker.clone()).await)
 }
 
 /// What the WebSocket speaks over from now on, with what was read of it already.

@@ -1,4 +1,4 @@
-//! TLS for requests to `https`: the only door to rustls.
+//! TLS for requests to `https`.
 //!
 //! What servers have to prove goes by the certificates that the machine trusts, which its operator keeps up to date and adds
 //! own ones to; they are read at the first such request, and again by the next start of the server. `SSL_CERT_FILE` and
