@@ -6,6 +6,7 @@
 
 pub mod acceptor;
 mod alarms;
+mod body;
 mod connection;
 mod deadlines;
 mod deflate;
@@ -13,6 +14,7 @@ pub mod door;
 mod files;
 mod head;
 mod http;
+mod lent;
 pub mod listener;
 mod peer;
 pub mod plan;

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use switchboard_harness::{Clock, Received, Record, Reuse, TestServer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fixtures::{serving_within, setup};
 
@@ -200,17 +199,6 @@ async fn lines_over_the_quota_of_the_log_are_dropped_and_counted() {
     server.advance(Duration::from_secs(1));
     ann.send("log a new second").await;
     server.logged(|record| record.message == "a new second").await;
-}
-
-#[tokio::test]
-async fn a_client_that_does_not_finish_its_request_is_cut_off() {
-    let server = serving_within("head-ms = 100", "puppet");
-    let mut ann = server.tcp().await;
-    ann.write_all(b"GET /ws HTTP/1.1\r\nHost: a\r\n").await.expect("it is open");
-    server.until("it is cut off", |server| server.metrics().bad_heads.get() == 1).await;
-    let mut answer = Vec::new();
-    ann.read_to_end(&mut answer).await.expect("the server ends it");
-    assert!(!String::from_utf8_lossy(&answer).contains("101"), "{answer:?}");
 }
 
 #[tokio::test]
