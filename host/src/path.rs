@@ -38,15 +38,19 @@ pub fn normalize(raw: &str) -> Option<String> {
     Some(path)
 }
 
-/// One segment in its canonical form; none for a dot segment, a control character or what is not UTF-8.
+/// One segment in its canonical form; none for a dot segment, a control character, or what cannot be decoded.
 pub fn canonical_segment(segment: &str) -> Option<String> {
     let decoded = decode(segment)?;
     let forbidden = decoded == "." || decoded == ".." || decoded.chars().any(char::is_control);
     (!forbidden).then(|| utf8_percent_encode(&decoded, ENCODED).to_string())
 }
 
-/// Percent-decoded; none where that is not UTF-8.
+/// Percent-decoded; none where that is not UTF-8, or a percent sign has not two digits behind it (RFC 3986, section 2.1).
 pub fn decode(text: &str) -> Option<String> {
+    let mut escapes = text.split('%').skip(1).map(str::as_bytes);
+    if !escapes.all(|behind| behind.len() >= 2 && behind[..2].iter().all(u8::is_ascii_hexdigit)) {
+        return None;
+    }
     percent_decode_str(text).decode_utf8().ok().map(Into::into)
 }
 
@@ -70,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_nobody_may_ask_for_is_refused() {
-        for raw in ["", "ws", "/..", "/a/%2e%2E/b", "/.", "/%00", "/a%0d%0ab", "/%ff"] {
+        for raw in ["", "ws", "/..", "/a/%2e%2E/b", "/.", "/%00", "/a%0d%0ab", "/%ff", "/a%", "/%4", "/%zz", "/%%41"] {
             assert_eq!(normalize(raw), None, "{raw}");
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod acceptor;
 mod alarms;
+mod body;
 mod connection;
 mod deadlines;
 mod deflate;
@@ -15,6 +16,7 @@ mod files;
 pub mod fuzzing;
 mod head;
 mod http;
+mod lent;
 pub mod listener;
 mod peer;
 pub mod plan;

@@ -185,9 +185,9 @@ impl TestServer {
     }
 
     /// Sends bytes to a socket of their own and reads one HTTP response.
-    pub async fn http(&self, request: &str) -> Response {
+    pub async fn http(&self, request: impl AsRef<[u8]>) -> Response {
         let mut stream = self.tcp().await;
-        stream.write_all(request.as_bytes()).await.expect("a request can be written");
+        stream.write_all(request.as_ref()).await.expect("a request can be written");
         let (response, _) = within("an HTTP response", Response::read(&mut stream)).await.expect("a response comes");
         response
     }

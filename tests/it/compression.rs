@@ -7,10 +7,10 @@ use switchboard_harness::{Client, Received, TestServer, masked};
 
 use crate::fixtures::setup;
 
-const NAME: &str = "sec-websocket-extensions";
-const OFFER: &str = "permessage-deflate; client_max_window_bits";
+pub const NAME: &str = "sec-websocket-extensions";
+pub const OFFER: &str = "permessage-deflate; client_max_window_bits";
 /// A whole text that is compressed, the first part of one, the last, and a ping.
-const TEXT: u8 = 0xc1;
+pub const TEXT: u8 = 0xc1;
 const FIRST: u8 = 0x41;
 const LAST: u8 = 0x80;
 const PING: u8 = 0x89;
@@ -25,11 +25,11 @@ fn puppet() -> TestServer {
     setup(&format!("{limits}[plugins.puppet]\npath = 'puppet.wasm'\n{routes}")).start()
 }
 
-async fn offering(server: &TestServer, path: &str, offer: &str) -> Client {
+pub async fn offering(server: &TestServer, path: &str, offer: &str) -> Client {
     server.request(path).header(NAME, offer).connect().await
 }
 
-fn deflated(message: &[u8]) -> Vec<u8> {
+pub fn deflated(message: &[u8]) -> Vec<u8> {
     let mut deflated = Vec::with_capacity(message.len() + 100);
     let written = Compress::new(Compression::best(), false).compress_vec(message, &mut deflated, FlushCompress::Sync);
     written.expect("there is room");

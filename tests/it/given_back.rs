@@ -8,7 +8,7 @@ use std::time::Duration;
 use switchboard_harness::{Client, Clock, Reuse, TestServer};
 
 use crate::fixtures::setup;
-use crate::hostile::{alone, status};
+use crate::neighbour::{alone, status};
 
 /// Connections, each with a large message.
 const CONNECTIONS: usize = 600;

@@ -1,43 +1,21 @@
 //! Hostile plugins, and what all tests of them share: a tenant that attacks, and a well-behaved one on the same worker.
 //!
-//! Each attack runs in a process of its own, so that what it takes of the memory is its own; there the well-behaved tenant
-//! goes on asking until the attack is over, and must get every answer in its order. The attacks lie in
-//! `tests/guests/hostile`; here are those that only work, and those on memory. The table of all is in `SECURITY.md`.
+//! Each attack runs beside a neighbour, which is of the well-behaved tenant. The attacks lie in `tests/guests/hostile`; here are
+//! those that only work, and those on memory. The table of all is in `SECURITY.md`.
 
-use std::cell::Cell;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
-use futures_util::future::join;
-use switchboard_harness::{Client, Reuse, Setup, TestServer};
+use switchboard_harness::{Reuse, Setup, TestServer};
 
-use crate::fixtures::{components, setup};
+use crate::fixtures::setup;
 use crate::hostile_bytes::{LONGEST_NAME, attack, endless_recursion};
+use crate::neighbour::{self, alone};
 
-/// Set in the process of one attack.
-const ALONE: &str = "SWITCHBOARD_TEST_ALONE";
-/// The answers that the well-behaved tenant gets at least.
-const ANSWERS: u32 = 20;
 const MIB: usize = 1024 * 1024;
 /// How much more memory the process may take during an attack: what the limits allow a tenant and two messages on their
 /// way, the test's own side of them included.
 pub const BOUND: usize = 96 * MIB;
-
-/// Runs a test in a process of its own.
-pub fn alone(name: &str, test: impl Future<Output = ()>) {
-    if std::env::var_os(ALONE).is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        return runtime.expect("a runtime can be made").block_on(test);
-    }
-    // Once for all of them.
-    components();
-    let this = std::env::current_exe().expect("this program has a path");
-    let ran = Command::new(this).args(["--exact", name, "--nocapture"]).env(ALONE, "1").output();
-    let ran = ran.expect("this program can be run");
-    let (told, failed) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-    assert!(ran.status.success() && told.contains("1 passed"), "{told}{failed}");
-}
 
 /// A tenant `modest` with a puppet, and a tenant `hostile` with these words in its file, on one worker.
 pub fn sharing(hostile: &str) -> Setup {
@@ -96,51 +74,7 @@ pub async fn beside<T>(server: &TestServer, attack: impl Future<Output = T>) -> 
 
 /// The same, where the limits allow the tenant as much memory as this.
 pub async fn beside_within<T>(bound: usize, server: &TestServer, attack: impl Future<Output = T>) -> T {
-    let mut modest = server.connect("/modest/ws").await;
-    let over = Cell::new(false);
-    let before = begin_peak();
-    let attacking = async {
-        let outcome = attack.await;
-        over.set(true);
-        outcome
-    };
-    let answered = async {
-        let mut number = 0;
-        while !over.get() || number < ANSWERS {
-            answer(&mut modest, number).await;
-            number += 1;
-        }
-    };
-    let (outcome, ()) = join(attacking, answered).await;
-    let grown = peak().saturating_sub(before);
-    assert!(grown <= bound, "the process took {} MiB more", grown / MIB);
-    assert_eq!(server.metrics().panics.get(), 0, "the host panicked");
-    outcome
-}
-
-/// One question of the well-behaved tenant, and its answer.
-pub async fn answer(modest: &mut Client, number: u32) {
-    modest.send(&format!("send {number}")).await;
-    modest.expect_text(&number.to_string()).await;
-}
-
-/// Forgets the largest size that this process had; gives its size now, in bytes.
-fn begin_peak() -> usize {
-    fs::write("/proc/self/clear_refs", "5").expect("a process may do that with itself");
-    status("VmRSS:")
-}
-
-/// The largest size of this process since then.
-fn peak() -> usize {
-    status("VmHWM:")
-}
-
-/// A size that Linux says of this process, in bytes.
-pub fn status(key: &str) -> usize {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("it has a line of it");
-    let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("it is a number");
-    kib * 1024
+    neighbour::beside((server, "/modest/ws"), bound, attack).await
 }
 
 /// Puts a component where a configuration can name it.

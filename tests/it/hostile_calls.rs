@@ -5,7 +5,8 @@
 
 use switchboard_harness::{Record, TestServer, masked};
 
-use crate::hostile::{BOUND, alone, attacked_by, beside, beside_within, fault, hostile, sharing, sharing_within, with};
+use crate::hostile::{BOUND, attacked_by, beside, beside_within, fault, hostile, sharing, sharing_within, with};
+use crate::neighbour::alone;
 
 /// What a guest hands over where it is more than the host takes in.
 const HUGE: usize = 128 * 1024 * 1024;

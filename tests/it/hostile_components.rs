@@ -3,8 +3,9 @@
 //! They are made of text, or of a good component that is damaged; each is loaded in the place of one that is well.
 
 use crate::fixtures::components;
-use crate::hostile::{BOUND, alone, beside, beside_within, fault, file, sharing, with};
+use crate::hostile::{BOUND, beside, beside_within, fault, file, sharing, with};
 use crate::hostile_bytes::{LONGEST_NAME, Numbers, attack, damaged, endless_recursion, slow_to_compile, world};
+use crate::neighbour::alone;
 use switchboard_harness::{Received, Reuse, TestServer};
 
 /// What compiling may take beside, which happens in this process here, and in one of its own where it matters.

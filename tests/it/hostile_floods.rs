@@ -4,8 +4,9 @@
 
 use switchboard_harness::{Received, Record, TestServer};
 
-use crate::hostile::{alone, answer, beside, fault, file, hostile, sharing, with};
+use crate::hostile::{beside, fault, file, hostile, sharing, with};
 use crate::hostile_bytes::handles;
+use crate::neighbour::{alone, answer};
 
 const LONG: &str = "event-cpu-ms = 100000, event-wall-ms = 100000";
 

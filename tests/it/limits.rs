@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use switchboard_harness::{Clock, Received, Record, Reuse, TestServer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fixtures::{serving_within, setup};
 
@@ -203,17 +202,6 @@ async fn lines_over_the_quota_of_the_log_are_dropped_and_counted() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_finish_its_request_is_cut_off() {
-    let server = serving_within("head-ms = 100", "puppet");
-    let mut ann = server.tcp().await;
-    ann.write_all(b"GET /ws HTTP/1.1\r\nHost: a\r\n").await.expect("it is open");
-    server.until("it is cut off", |server| server.metrics().bad_heads.get() == 1).await;
-    let mut answer = Vec::new();
-    ann.read_to_end(&mut answer).await.expect("the server ends it");
-    assert!(!String::from_utf8_lossy(&answer).contains("101"), "{answer:?}");
-}
-
-#[tokio::test]
 async fn a_client_that_does_not_answer_a_close_is_cut_off() {
     let server = setup(&puppet("close-ms = 5000", "workers = 1")).clock(Clock::manual()).start();
     let mut observer = server.connect("/ws?do=join+observers").await;
@@ -248,7 +236,8 @@ async fn a_server_that_stops_closes_with_1012_and_tells_the_guests() {
 #[tokio::test]
 async fn a_route_has_limits_of_its_own_and_for_the_rest_those_of_the_server() {
     let server = puppet("message-bytes = 20", "");
-    let own = "[[route]]\npath = '/own'\nhandler = 'puppet'\nlimits = { message-bytes = 10, connection-messages = 3 }\n";
+    let own =
+        "[[route]]\npath = '/own'\nhandler = 'puppet'\nlimits = { message-bytes = 10, connection-messages = 3 }\n";
     let server = setup(&format!("{server}\n{own}")).clock(Clock::manual()).start();
     for (path, most) in [("/own", 10), ("/ws", 20)] {
         let mut ann = server.connect(path).await;

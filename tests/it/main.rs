@@ -3,6 +3,7 @@
 //! Each starts a server with the configuration and the plugins that it shows, connects real clients, says something and
 //! expects something. Nothing here looks inside of the server, except for its counters and its log.
 
+mod attacks;
 mod auth;
 mod bad_builds;
 mod broadcast;
@@ -10,6 +11,7 @@ mod capacity;
 #[path = "../outside/choices.rs"]
 mod choices;
 mod compression;
+mod conformance;
 mod connection;
 mod door;
 mod elsewhere;
@@ -34,6 +36,7 @@ mod keepalive;
 mod limits;
 mod listening;
 mod middleware;
+mod neighbour;
 mod notices;
 mod panics;
 mod protocol;

@@ -4,14 +4,14 @@
 //! the path was normalized before, and links that lead outside are not followed.
 //! Invariant: only files below the configured folder are ever read.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Response};
-use http_body_util::Full;
 
-use super::refusal::{Body, Refusal};
+use super::body::Body;
+use super::refusal::Refusal;
 use crate::config::StaticConfig;
 use crate::path::decode;
 
@@ -27,15 +27,16 @@ pub async fn serve(statics: &[StaticConfig], method: &Method, path: &str) -> Res
         return Err(Refusal::WrongMethod);
     }
     let file = below(folder, rest).ok_or(Refusal::NotFound)?;
-    let (file, content) = tokio::task::spawn_blocking({
+    let (name, file, length) = tokio::task::spawn_blocking({
         let folder = folder.to_owned();
-        move || read(&folder, file)
+        move || open(&folder, file)
     })
     .await
     .ok()
     .flatten()
     .ok_or(Refusal::NotFound)?;
-    Ok(response(&file, content, method == Method::HEAD))
+    let body = if method == Method::HEAD { Body::default() } else { Body::of_file(file, length) };
+    Ok(response(&name, length, body))
 }
 
 /// The folder whose path is the longest beginning of this one, and what is left.
@@ -60,25 +61,27 @@ pub fn below(folder: &Path, rest: &str) -> Option<PathBuf> {
     Some(file)
 }
 
-fn read(folder: &Path, file: PathBuf) -> Option<(PathBuf, Vec<u8>)> {
-    let file = if file.is_dir() { file.join(INDEX) } else { file };
-    let real = file.canonicalize().ok()?;
+/// The file with its name and its length, if it may be served.
+fn open(folder: &Path, file: PathBuf) -> Option<(PathBuf, File, u64)> {
+    let name = if file.is_dir() { file.join(INDEX) } else { file };
+    let real = name.canonicalize().ok()?;
     let inside = real.starts_with(folder.canonicalize().ok()?);
-    let metadata = real.metadata().ok()?;
-    (inside && metadata.is_file() && metadata.len() <= MAX_FILE).then_some(())?;
-    Some((file, std::fs::read(real).ok()?))
+    // A pipe would be waited for.
+    (inside && real.metadata().ok()?.is_file()).then_some(())?;
+    let file = File::open(real).ok()?;
+    let metadata = file.metadata().ok()?;
+    (metadata.is_file() && metadata.len() <= MAX_FILE).then_some((name, file, metadata.len()))
 }
 
-fn response(file: &Path, content: Vec<u8>, head_only: bool) -> Response<Body> {
+fn response(file: &Path, length: u64, body: Body) -> Response<Body> {
     let mime = mime_guess::from_path(file).first_or_octet_stream();
     let charset = if mime.type_() == "text" || mime.subtype() == "javascript" { "; charset=utf-8" } else { "" };
-    let length = HeaderValue::from(content.len());
     let content_type = HeaderValue::from_str(&format!("{mime}{charset}"));
-    let mut response = Response::new(Full::new(if head_only { Bytes::new() } else { content.into() }));
+    let mut response = Response::new(body);
     let octets = HeaderValue::from_static("application/octet-stream");
     let headers: [(HeaderName, HeaderValue); 4] = [
         (CONTENT_TYPE, content_type.unwrap_or(octets)),
-        (CONTENT_LENGTH, length),
+        (CONTENT_LENGTH, HeaderValue::from(length)),
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];

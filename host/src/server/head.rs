@@ -8,17 +8,22 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderValue, Method, Request, Version, request};
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, Uri, Version, request};
 use hyper::ext::Protocol;
 
 use super::refusal::Refusal;
 
 /// What is asked for, in `Upgrade` (RFC 6455) and in `:protocol` (RFC 8441).
 const WEBSOCKET: &str = "websocket";
+/// Schemes of targets that name a host (RFC 9112, section 3.2.2).
+const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
 
 /// What a correct upgrade request says.
 #[derive(Debug)]
 pub struct Upgrade {
+    /// The host that the client means, with its port.
+    pub host: String,
     /// The key, for the accept header; none over HTTP/2, which needs no proof that the request was read.
     pub key: Option<String>,
     /// What is offered, in the client's order.
@@ -45,15 +50,13 @@ pub fn name_host<B>(request: &mut Request<B>) {
 /// Checks an upgrade request.
 pub fn check(head: &request::Parts) -> Result<Upgrade, Refusal> {
     let headers = &head.headers;
-    if only(headers, &HOST).is_none_or(str::is_empty) {
-        return Err(Refusal::BadHost);
-    }
+    let host = host(&head.uri, head.version, headers)?;
     let is_shared = head.version == Version::HTTP_2;
     let upgrades = match is_shared {
         true => head.method == Method::CONNECT,
         false => {
-            let asks = has_token(headers, &UPGRADE, WEBSOCKET) && has_token(headers, &CONNECTION, "upgrade");
-            asks && head.method == Method::GET
+            let tokens = [(&UPGRADE, WEBSOCKET), (&CONNECTION, "upgrade")];
+            tokens.iter().all(|(name, token)| has_token(headers, name, token)) && head.method == Method::GET
         }
     };
     if !upgrades || head.version < Version::HTTP_11 {
@@ -69,12 +72,35 @@ pub fn check(head: &request::Parts) -> Result<Upgrade, Refusal> {
     if key.is_none() && !is_shared {
         return Err(Refusal::BadKey);
     }
-    Ok(Upgrade { key: key.filter(|_| !is_shared), subprotocols: subprotocols(headers)? })
+    Ok(Upgrade { host: host.to_owned(), key: key.filter(|_| !is_shared), subprotocols: subprotocols(headers)? })
+}
+
+/// The host that a request of any kind means: that of its target, where it names one, and else the only Host. Whoever stands
+/// between must find the same one, so nothing is guessed (RFC 9112, sections 3.2 and 3.2.2). Before HTTP/1.1 there may be none.
+pub fn host<'a>(uri: &'a Uri, version: Version, headers: &'a HeaderMap) -> Result<&'a str, Refusal> {
+    let told = only(headers, &HOST).filter(|host| is_host(host));
+    if told.is_none() && (version == Version::HTTP_11 || headers.contains_key(HOST)) {
+        return Err(Refusal::BadHost);
+    }
+    match (uri.scheme_str(), uri.authority()) {
+        (None, None) => told.or((version < Version::HTTP_11).then_some("")).ok_or(Refusal::BadHost),
+        (Some(scheme), _) if !SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) => Err(Refusal::BadPath),
+        (_, authority) => {
+            let named = authority.map(Authority::as_str).filter(|host| is_host(host));
+            named.ok_or(Refusal::BadHost)
+        }
+    }
+}
+
+/// A name or an address with or without a port, and nothing that readers of it could take apart in two ways.
+fn is_host(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!$%&'()*+-.:;=[]_~".contains(&b);
+    !text.is_empty() && text.bytes().all(allowed)
 }
 
 /// Whether a browser's page of this Origin may connect: its host is the server's, or the route lists it. A client that
 /// is no browser sends none (RFC 6455, section 10.2).
-pub fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Refusal> {
+pub fn check_origin(headers: &HeaderMap, host: &str, allowed: &[String]) -> Result<(), Refusal> {
     let mut origins = headers.get_all(ORIGIN).iter();
     let origin = match (origins.next(), origins.next()) {
         (None, _) => return Ok(()),
@@ -82,8 +108,7 @@ pub fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Refus
         _ => return Err(Refusal::ForeignOrigin),
     };
     let listed = allowed.iter().any(|allowed| allowed == "*" || *allowed == origin);
-    let host = only(headers, &HOST).unwrap_or_default().to_ascii_lowercase();
-    let same_host = is_same_host(&origin, &host);
+    let same_host = is_same_host(&origin, &host.to_ascii_lowercase());
     (listed || same_host).then_some(()).ok_or(Refusal::ForeignOrigin)
 }
 
@@ -193,6 +218,31 @@ mod tests {
     }
 
     #[test]
+    fn each_request_means_one_host() {
+        for (target, told, version, means) in [
+            ("/ws", &["a:80"][..], Version::HTTP_11, Some("a:80")),
+            ("/ws", &["[::1]:80"], Version::HTTP_11, Some("[::1]:80")),
+            ("http://b:81/ws", &["a"], Version::HTTP_11, Some("b:81")),
+            ("WSS://b/ws", &["a"], Version::HTTP_11, Some("b")),
+            ("/ws", &[], Version::HTTP_10, Some("")),
+            ("/ws", &[], Version::HTTP_11, None),
+            ("http://b/ws", &[], Version::HTTP_11, None),
+            ("/ws", &["a", "a"], Version::HTTP_10, None),
+            ("/ws", &[""], Version::HTTP_11, None),
+            ("/ws", &["a, b"], Version::HTTP_11, None),
+            ("/ws", &["a@b"], Version::HTTP_11, None),
+            ("/ws", &["a/b"], Version::HTTP_11, None),
+            ("http://a@b/ws", &["b"], Version::HTTP_11, None),
+            ("ftp://b/ws", &["b"], Version::HTTP_11, None),
+        ] {
+            let told: Vec<_> = told.iter().map(|host| ("host", *host)).collect();
+            let found = head("GET", &told);
+            let uri = target.parse().expect("a target");
+            assert_eq!(host(&uri, version, &found.headers).ok(), means, "{target} {told:?}");
+        }
+    }
+
+    #[test]
     fn only_the_own_host_and_listed_origins_may_connect() {
         let allowed = ["https://app.example".to_owned()];
         for (origin, host, passes) in [
@@ -207,12 +257,12 @@ mod tests {
             ("null", "null", false),
             ("http://", "", false),
         ] {
-            let head = head("GET", &[("origin", origin), ("host", host)]);
-            assert_eq!(check_origin(&head.headers, &allowed).is_ok(), passes, "{origin} on {host}");
+            let head = head("GET", &[("origin", origin)]);
+            assert_eq!(check_origin(&head.headers, host, &allowed).is_ok(), passes, "{origin} on {host}");
         }
-        let none = head("GET", &[("host", "example")]);
-        assert!(check_origin(&none.headers, &[]).is_ok(), "no browser, no Origin");
-        let any = head("GET", &[("origin", "https://evil"), ("host", "example")]);
-        assert!(check_origin(&any.headers, &["*".to_owned()]).is_ok());
+        let none = head("GET", &[]);
+        assert!(check_origin(&none.headers, "example", &[]).is_ok(), "no browser, no Origin");
+        let any = head("GET", &[("origin", "https://evil")]);
+        assert!(check_origin(&any.headers, "example", &["*".to_owned()]).is_ok());
     }
 }

@@ -6,21 +6,23 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::HOST;
 use http::{Request, Response, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::body::Body;
+use super::lent::{Owner, Returned, lend};
 use super::listener::Accepted;
-use super::refusal::{Body, Refusal};
+use super::refusal::{self, Refusal};
 use super::stream::Stream;
 use super::worker::{Load, Worker};
 use super::{files, head, peer, upgrade};
@@ -38,6 +40,9 @@ const MAX_STREAMS: u32 = 100;
 /// sixteen times that.
 const WINDOW: u32 = 64 * 1024;
 
+/// Why a connection ended badly.
+type Failed = dyn Error + Send + Sync;
+
 /// Serves a socket until it is closed or becomes a WebSocket.
 pub async fn serve(worker: Rc<Worker>, accepted: Accepted, load: Load) {
     let deadline = Instant::now() + worker.limits().head();
@@ -54,14 +59,20 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, load: Load) {
     });
     let http = builder(&worker, deadline);
     // Boxed, so that the task of a WebSocket is not as large as hyper's.
+    let (stream, owner) = lend(stream);
     let mut connection = Box::pin(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut stopping = worker.shared().stopping.subscribe();
     let served = tokio::select! {
-        served = connection.as_mut() => served,
+        served = connection.as_mut() => {
+            drop(connection);
+            part(&worker, owner, (served.as_ref().err().map(AsRef::as_ref), &asked)).await;
+            served
+        }
         () = abandoned(&worker, (&asked, &load), deadline) => {
             if !asked.anything() {
                 worker.metrics().fail(Failure::BadHead, ConnectionId::NONE);
-                return;
+                drop(connection);
+                return part(&worker, owner, (None, &asked)).await;
             }
             connection.as_mut().graceful_shutdown();
             tokio::time::timeout(LATE, connection).await.unwrap_or(Ok(()))
@@ -81,6 +92,23 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, load: Load) {
     if let Err(error) = served {
         worker.metrics().count(Failure::BadHead);
         tracing::debug!(%peer, whose = Failure::BadHead.whose(), "request head: {error}");
+    }
+}
+
+/// Sees off a client after its last answer: one that cannot have read it yet, as it still sends, or that got none.
+async fn part(worker: &Worker, owner: Owner<Stream>, (error, asked): (Option<&Failed>, &Asked)) {
+    let is_late = error.is_none_or(|error| error.downcast_ref().is_some_and(hyper::Error::is_timeout));
+    // Whoever keeps still has nothing to read.
+    let is_heard = |stream: &Returned<_>| stream.is_owed || asked.has_body.get() || !is_late;
+    let Some(stream) = owner.returned().filter(is_heard) else { return };
+    let answer: &[u8] = match stream.is_owed {
+        true if is_late => refusal::LATE,
+        true => refusal::UNREADABLE,
+        false => b"",
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(worker.limits().close(), stream.part(answer)) => {}
+        () = worker.cutting() => {}
     }
 }
 
@@ -153,12 +181,15 @@ struct Asked {
     requests: Cell<u64>,
     /// Whether it is HTTP/2, which has several at once.
     shared: Cell<bool>,
+    /// Whether the last one has a body, of which nothing is read.
+    has_body: Cell<bool>,
 }
 
 impl Asked {
-    fn note<B>(&self, request: &Request<B>) {
+    fn note(&self, request: &Request<Incoming>) {
         self.requests.set(self.requests.get() + 1);
         self.shared.set(request.version() == Version::HTTP_2);
+        self.has_body.set(!request.body().is_end_stream());
     }
 
     fn anything(&self) -> bool {
@@ -199,7 +230,7 @@ async fn route(
     let layout = worker.plan();
     let plan = &layout.plan;
     let path = path::normalize(request.uri().path()).ok_or(Refusal::BadPath)?;
-    let owner = plan.routes.owner(host(&request));
+    let owner = plan.routes.owner(head::host(request.uri(), request.version(), request.headers())?);
     if !head::asks_for_websocket(&request) {
         // Files are the server's own, not those of a tenant with a host of its own.
         let statics = if owner == TenantId::UNNAMED { plan.statics.as_slice() } else { &[] };
@@ -213,9 +244,4 @@ async fn route(
     let peer = peer::of_request(&plan.proxies, peer, request.headers());
     let target = upgrade::Target { chain: layout.chain(route), path: &path, params, peer };
     upgrade::open(worker, request, target, load.clone()).await
-}
-
-/// The host that the client means; a request without one, or with several, is refused where it is checked.
-fn host(request: &Request<Incoming>) -> &str {
-    request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
 }

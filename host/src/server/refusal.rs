@@ -3,15 +3,16 @@
 //! A body names what the client did wrong in a few words and nothing of the inside.
 //! Invariant: each refusal has one status and one text, the status of a full route being the configuration's.
 
-use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 
+use super::body::Body;
 use crate::metrics::Failure;
 
-/// The body of all responses.
-pub type Body = Full<Bytes>;
+/// To a client that was not understood at all, where hyper says nothing.
+pub const UNREADABLE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// To one whose request did not come in time.
+pub const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Why a request gets no WebSocket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,7 +25,7 @@ pub enum Refusal {
     NotAnUpgrade,
     /// Another version of the protocol (RFC 6455, section 4.4).
     WrongVersion,
-    /// Host is missing or repeated.
+    /// Host is missing, repeated or not a host.
     BadHost,
     /// The key is missing, repeated or no base64 of 16 bytes.
     BadKey,
@@ -112,7 +113,7 @@ impl Refusal {
 
     /// The answer that the client gets.
     pub fn response(self) -> Response<Body> {
-        let mut response = Response::new(Full::from(self.text()));
+        let mut response = Response::new(Body::from(self.text()));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

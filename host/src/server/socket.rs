@@ -8,6 +8,7 @@ mod allowance;
 mod frames;
 pub(super) mod meter;
 mod parting;
+mod pongs;
 mod throttle;
 mod watch;
 mod wire;
@@ -86,6 +87,8 @@ pub struct Socket {
     worker: Rc<Worker>,
     /// Set while something was handed to the library and not flushed.
     unflushed: bool,
+    /// Set while the answer to a ping waits to be written.
+    unanswered: bool,
     /// Messages read since the last flush.
     since_flush: usize,
     /// What came of writing while an event was running; it is told when the event has ended.
@@ -132,6 +135,7 @@ impl Socket {
             allowance: Allowance::new(limits),
             worker,
             unflushed: false,
+            unanswered: false,
             since_flush: 0,
             held_out: None,
             held_in: None,
@@ -246,6 +250,7 @@ impl Socket {
     fn read_ahead(&mut self, cx: &mut Context<'_>, mailbox: &Rc<Mailbox>, chain: &Chain) {
         if self.held_in.is_none()
             && may_read(mailbox)
+            && self.poll_answer(cx).is_ready()
             && let Poll::Ready(happening) = self.poll_read(cx, (mailbox.id(), chain))
         {
             if let Happening::Message(message) = &happening {
@@ -335,16 +340,21 @@ impl Socket {
                 Some(Ok(library::Message::Text(text))) => Message::utf8(text.into()),
                 Some(Ok(library::Message::Binary(bytes))) => Message::binary(bytes),
                 Some(Ok(library::Message::Close(frame))) => return Poll::Ready(Happening::PeerClosed(lift(frame))),
-                // The library answers pings by itself, with its next write.
-                Some(Ok(control)) => match (self.allowance.control(self.worker.clock()), lift_control(control)) {
-                    (Some(excess), _) => return Poll::Ready(Happening::Excess(excess)),
-                    (None, Some(control)) if chain.exports(own, Interface::ControlEvents) => {
-                        // The answer goes out before anything that a guest makes of it; a lost peer shows with the next read.
-                        self.unflushed = self.ws.poll_flush_unpin(cx).is_pending();
-                        return Poll::Ready(Happening::Control(control));
+                Some(Ok(control)) => {
+                    if let Some(excess) = self.allowance.control(self.worker.clock()) {
+                        return Poll::Ready(Happening::Excess(excess));
                     }
-                    _ => continue,
-                },
+                    // The library has made the answer to a ping, which goes out before anything that a guest makes of it.
+                    self.unanswered = matches!(control, library::Message::Ping(_));
+                    let answered = self.poll_answer(cx);
+                    match lift_control(control) {
+                        Some(control) if chain.exports(own, Interface::ControlEvents) => {
+                            return Poll::Ready(Happening::Control(control));
+                        }
+                        _ => ready!(answered),
+                    }
+                    continue;
+                }
                 Some(Err(error)) => return Poll::Ready(broken(&error)),
                 None => return Poll::Ready(Happening::Lost),
             };

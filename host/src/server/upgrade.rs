@@ -20,11 +20,13 @@ use hyper_util::server::conn::auto;
 
 use answer::{add, respond, switching};
 
+use super::body::Body;
 use super::connection::Connection;
 use super::deflate::{self, Agreed, Deflating};
 use super::door::Place;
 use super::head::{self, Upgrade};
-use super::refusal::{Body, Refusal};
+use super::lent::Lent;
+use super::refusal::Refusal;
 use super::socket::Socket;
 use super::stream::Stream;
 use super::worker::{Load, Worker};
@@ -92,7 +94,7 @@ pub async fn open(
     let upgraded = hyper::upgrade::on(&mut request);
     let (head, _) = request.into_parts();
     let upgrade = head::check(&head)?;
-    if let Err(refusal) = head::check_origin(&head.headers, &target.chain.route().origins) {
+    if let Err(refusal) = head::check_origin(&head.headers, &upgrade.host, &target.chain.route().origins) {
         worker.metrics().fail(Failure::Origin, ConnectionId::NONE);
         return Err(refusal);
     }
@@ -179,12 +181,11 @@ fn bounds(route: &Route) -> Bounds {
 fn pack(head: &request::Parts, target: &Target<'_>, upgrade: &Upgrade) -> Handshake {
     let lossy = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers: Vec<_> = head.headers.iter().map(|(name, value)| (name.as_str(), lossy(value))).collect();
-    let host = head.headers.get(http::header::HOST).map(lossy).unwrap_or_default();
     let parts = Parts {
         path: target.path,
         query: head.uri.query().unwrap_or_default(),
         peer: &target.peer.to_string(),
-        host: &host,
+        host: &upgrade.host,
         params: target.params.clone(),
         headers,
         subprotocols: upgrade.subprotocols.clone(),
@@ -331,13 +332,13 @@ async fn socket(
     deflating: Option<Deflating>,
 ) -> Option<Socket> {
     let upgraded = tokio::time::timeout(worker.limits().handshake(), upgraded).await.ok()?.ok()?;
-    Some(Socket::new(stream(upgraded), deflating, limits, worker.clone()).await)
+    Some(Socket::new(stream(upgraded)?, deflating, limits, worker.clone()).await)
 }
 
 /// What the WebSocket speaks over from now on, with what was read of it already.
-fn stream(upgraded: Upgraded) -> (Stream, Bytes) {
-    match auto::upgrade::downcast::<TokioIo<Stream>>(upgraded) {
-        Ok(parts) => (parts.io.into_inner(), parts.read_buf),
-        Err(shared) => (Stream::shared(shared), Bytes::new()),
+fn stream(upgraded: Upgraded) -> Option<(Stream, Bytes)> {
+    match auto::upgrade::downcast::<TokioIo<Lent<Stream>>>(upgraded) {
+        Ok(parts) => Some((parts.io.into_inner().take()?, parts.read_buf)),
+        Err(shared) => Some((Stream::shared(shared), Bytes::new())),
     }
 }

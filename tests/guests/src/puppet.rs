@@ -1,6 +1,7 @@
 //! A handler that does what its client says: a message is a script, and so all lines of it are one event.
 //!
-//! Before it is connected it runs the `do` values of the query, and refuses with `respond=STATUS` or `close=CODE REASON`.
+//! Before it is connected it runs the `do` values of the query, and refuses with `respond=STATUS` or `close=CODE REASON`; what it
+//! is told as `subprotocol=NAME` and `header=NAME VALUE` it puts into the answer.
 //! When the connection is gone it tells the room `observers` how, and runs the `bye` values. Bytes come back as they are.
 //! How a join with a replay went it says as `joined ROOM EPOCH-OFFSET complete`, and then runs the `joined` values.
 //! Each event is a line in the log.
@@ -20,7 +21,7 @@ impl Handler for Puppet {
         match (request.query("respond"), request.query("close")) {
             (Some(status), _) => Err(Refusal::respond(status.parse()?, "refused by the puppet")),
             (_, Some(words)) => Err(script::close(words).into()),
-            _ => Ok(Accept::new()),
+            _ => Ok(accept(request)),
         }
     }
 
@@ -41,6 +42,12 @@ impl Handler for Puppet {
         connection.handshake()?.query_all("bye").for_each(|line| script::command(connection, line));
         Ok(())
     }
+}
+
+fn accept(request: &Request) -> Accept {
+    let headers = request.query_all("header").map(script::split);
+    let accept = headers.fold(Accept::new(), |accept, (name, value)| accept.header(name, value));
+    request.query("subprotocol").into_iter().fold(accept, |accept, name| accept.subprotocol(name))
 }
 
 impl RoomEvents for Puppet {

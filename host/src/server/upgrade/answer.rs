@@ -9,12 +9,11 @@ use http::header::{
     CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::event::Header;
+use crate::server::body::Body;
 use crate::server::deflate::Agreed;
-use crate::server::refusal::Body;
 
 /// The largest body of a guest's response.
 const MAX_BODY: usize = 64 * 1024;
@@ -43,7 +42,7 @@ pub(super) fn switching(
     subprotocol: Option<&str>,
     agreed: Option<Agreed>,
 ) -> Result<Response<Body>, String> {
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(Body::default());
     if let Some(key) = key {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
@@ -72,7 +71,7 @@ pub(super) fn respond(status: u16, added: &[Header], body: &Bytes) -> Result<Res
     if body.len() > MAX_BODY {
         return Err(format!("the body of a response has at most {MAX_BODY} bytes, not {}", body.len()));
     }
-    let mut response = Response::new(Full::new(body.clone()));
+    let mut response = Response::new(Body::from(body.clone()));
     *response.status_mut() = status;
     add(response.headers_mut(), added)?;
     Ok(response)
