@@ -105,7 +105,8 @@ fn decide(request: Request<Incoming>) -> (Response<Body>, String) {
     if let Ok(upgrade) = &checked {
         is_an_upgrade(&head, upgrade);
     }
-    let origins = (own_origin(headers), host::check_origin(headers, &[LISTED.into()]).is_ok());
+    let server = host::host(&head.uri, head.version, headers).unwrap_or_default();
+    let origins = (own_origin(headers, server), host::check_origin(headers, server, &[LISTED.into()]).is_ok());
     let peer = peers(headers);
     let agreed = [9, 12, 15].map(|most| agreed(headers, most));
     let text = format!("{path:?} {asks} {checked:?} {origins:?} {peer:?} {agreed:?}");
@@ -127,10 +128,10 @@ fn is_an_upgrade(head: &request::Parts, upgrade: &host::Upgrade) {
 }
 
 /// Whether a page of this origin may connect where no origin is listed: then its host is the server's.
-fn own_origin(headers: &HeaderMap) -> bool {
-    let passes = host::check_origin(headers, &[]).is_ok();
-    let listed = host::check_origin(headers, &[LISTED.into()]).is_ok();
-    let any = host::check_origin(headers, &["*".into()]).is_ok();
+fn own_origin(headers: &HeaderMap, server: &str) -> bool {
+    let passes = host::check_origin(headers, server, &[]).is_ok();
+    let listed = host::check_origin(headers, server, &[LISTED.into()]).is_ok();
+    let any = host::check_origin(headers, server, &["*".into()]).is_ok();
     assert!(listed >= passes && any >= listed, "who lists more lets in more");
     let mut origins = headers.get_all(ORIGIN).iter();
     let (Some(origin), None) = (origins.next(), origins.next()) else {
@@ -138,7 +139,7 @@ fn own_origin(headers: &HeaderMap) -> bool {
         return passes;
     };
     let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
-    let server = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let server = server.to_ascii_lowercase();
     let name = |text: &str| text.trim_end_matches(":80").trim_end_matches(":443").to_owned();
     if passes {
         let scheme = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));

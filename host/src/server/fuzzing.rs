@@ -5,7 +5,7 @@
 
 pub use super::deflate::{Agreed, Inflating, Settings, agree, deflate};
 pub use super::files::below as file_below;
-pub use super::head::{Upgrade, asks_for_websocket, check, check_origin, is_token};
+pub use super::head::{Upgrade, asks_for_websocket, check, check_origin, host, is_token};
 pub use super::peer::of_request;
 pub use super::peer::proxy_protocol::{BadHeader, begins, read as read_proxy_header};
 pub use super::refusal::{Body, Refusal};
