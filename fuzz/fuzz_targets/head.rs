@@ -113,7 +113,7 @@ fn decide(request: Request<Incoming>) -> (Response<Body>, String) {
     let answer = match (path, checked) {
         (None, _) => Refusal::BadPath.response(),
         (_, Err(refusal)) => refusal.response(),
-        (_, Ok(_)) => Response::new(Body::default()),
+        (_, Ok(_)) => Refusal::NotFound.response(),
     };
     (answer, text)
 }
