@@ -4,7 +4,7 @@
 //! function that serves clients.
 
 pub use super::body::Body;
-pub use super::deflate::{Agreed, Inflating, Settings, agree, deflate};
+pub use super::deflate::{Agreed, Inflating, Settings, agree, deflate, inflate};
 pub use super::files::below as file_below;
 pub use super::head::{Upgrade, asks_for_websocket, check, check_origin, host, is_token};
 pub use super::peer::of_request;
