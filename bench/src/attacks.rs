@@ -1,8 +1,8 @@
 //! The attack benchmark: what a tenant that behaves notices of one that does not.
 //!
 //! Two parts: `duel` (each attack by itself, beside one tenant on one worker) and `crowd` (many tenants, some of which
-//! attack). `corpus` lists the attacks, `site` is what a server serves, `hostile` and `intruder` are the clients that attack,
-//! `swaps` puts components in the place of others, `findings` is what comes of it.
+//! attack). `corpus` lists the attacks, `site` is what a server serves, `hostile` and `intruder` are the clients that attack
+//! by a guest of theirs, `wire` those that need none, `swaps` puts components in the place of others, `findings` is what comes of it.
 //! Invariant: no time fails a run, unless the command line demands one; a message that is lost does.
 
 pub mod corpus;
@@ -17,6 +17,7 @@ mod hostile_bytes;
 mod intruder;
 mod site;
 mod swaps;
+mod wire;
 
 use std::fs;
 

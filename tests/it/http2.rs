@@ -66,6 +66,23 @@ async fn what_is_refused_is_refused_with_the_same_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_has_so_many_headers_and_bytes() {
+    let server = serving("[server.limits]\nheaders = 10");
+    let mut http2 = Http2::begin(server.tcp().await).await;
+    // Beside these it has its version, and its host, which stands among them too.
+    let names: Vec<_> = (0..9).map(|number| format!("x-{number}")).collect();
+    let mut headers: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    headers[0] = VERSION;
+    assert_eq!(http2.connect("/ws", &headers).await.status(), 200);
+    headers.push(("x-one", "too many"));
+    assert_eq!(http2.connect("/ws", &headers).await.status(), 431);
+    assert_eq!(server.metrics().bad_heads.get(), 1);
+    let large = "x".repeat(9000);
+    assert_eq!(http2.connect("/ws", &[VERSION, ("x-large", &large)]).await.status(), 431);
+    expect_echo(&mut http2.open("/ws").await, "the connection goes on").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn guests_see_the_same_request_and_its_end() {
     let server = serving("");
     let mut http2 = Http2::begin(server.tcp().await).await;

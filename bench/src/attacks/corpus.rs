@@ -44,6 +44,29 @@ pub enum Means {
     Services,
     /// Components put in the place of the tenant's own one.
     Swaps(Swap),
+    /// What clients send to a guest that echoes.
+    Wire(Wire),
+}
+
+/// What a client of the wire does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// It connects and leaves.
+    Storm,
+    /// It never ends the head of its request.
+    HalfHeads,
+    /// It sends frames without a mask.
+    BrokenFrames,
+    /// It says that a message is huge.
+    Claims,
+    /// It sends a message in fragments of a byte, without an end.
+    Fragments,
+    /// It sends pings and reads no answer.
+    Pings,
+    /// It sends messages and reads no answer.
+    Flood,
+    /// It sends little that is inflated to much.
+    Bombs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,6 +110,7 @@ impl Weight {
 /// All of them, in the order of the table.
 pub fn all() -> Vec<Attack> {
     let words = |name, words| Attack::new(name, Means::Words(Component::Scripted, words));
+    let wire = |name, wire| Attack::new(name, Means::Wire(wire));
     let text = |name, module| Attack::new(name, Means::Words(Component::Text(module), &[""]));
     vec![
         words("endless-loop", &["loop alone"]),
@@ -123,6 +147,14 @@ pub fn all() -> Vec<Attack> {
         Attack::new("services", Means::Services).attacked_by(0).heard_by(AUDIENCE),
         Attack::new("slow-compiles", Means::Swaps(Swap::Slow)).attacked_by(0),
         Attack::new("damaged-components", Means::Swaps(Swap::Damaged)).attacked_by(0),
+        wire("client-storm", Wire::Storm),
+        wire("client-half-heads", Wire::HalfHeads).attacked_by(200),
+        wire("client-broken-frames", Wire::BrokenFrames),
+        wire("client-claims", Wire::Claims),
+        wire("client-fragments", Wire::Fragments),
+        wire("client-pings", Wire::Pings),
+        wire("client-flood", Wire::Flood),
+        wire("client-bombs", Wire::Bombs),
     ]
 }
 

@@ -15,6 +15,7 @@ use super::hostile::{Hostile, Plan, Step, Tally};
 use super::intruder::Intruder;
 use super::site::{self, MODEST, Site};
 use super::swaps::Swapping;
+use super::wire::OnTheWire;
 use crate::cores::Cores;
 use crate::load::Load;
 
@@ -42,6 +43,7 @@ pub struct Times {
 enum Attacking {
     Clients(Hostile),
     Files(Swapping),
+    OnTheWire(OnTheWire),
 }
 
 struct Duel<'a> {
@@ -94,6 +96,10 @@ impl Duel<'_> {
         if let Means::Swaps(swap) = self.attack.means {
             return Ok(Attacking::Files(Swapping::start(self.site, swap)?));
         }
+        if let Means::Wire(wire) = self.attack.means {
+            let path = format!("/{TENANT}/ws");
+            return Ok(Attacking::OnTheWire(OnTheWire::start(self.address, &path, wire, self.attack.attackers)?));
+        }
         if self.comes_and_goes() {
             self.site.add_tenant(TENANT, &site::tenant(self.attack))?;
             self.await_tenant(load)?;
@@ -125,6 +131,7 @@ impl Attacking {
     fn tally(&self) -> Tally {
         match self {
             Self::Clients(hostile) => hostile.tally(),
+            Self::OnTheWire(clients) => clients.tally(),
             Self::Files(swapping) => Tally { events: swapping.done(), turned_away: 0 },
         }
     }
@@ -137,7 +144,7 @@ fn plans(attack: &Attack) -> Vec<Plan> {
         Means::Panics(callbacks) | Means::Answers(callbacks) => {
             callbacks.iter().map(|callback| step(callback.word, callback.message)).collect()
         }
-        Means::Services | Means::Swaps(_) => Vec::new(),
+        Means::Services | Means::Swaps(_) | Means::Wire(_) => Vec::new(),
     };
     let path = format!("/{TENANT}/ws");
     let attackers = (0..attack.attackers).map(|number| Plan { path: path.clone(), steps: rotated(&steps, number) });

@@ -116,6 +116,7 @@ pub fn tenant(attack: &Attack) -> String {
         Means::Panics(callbacks) => toml += &plugins("panic", callbacks),
         Means::Answers(callbacks) => toml += &plugins("result", callbacks),
         Means::Services => toml += SERVICES,
+        Means::Wire(_) => toml += ECHO,
     }
     toml
 }
@@ -158,6 +159,10 @@ fn plugins(key: &str, callbacks: &[Callback]) -> String {
     }
     toml
 }
+
+/// What behaves; its clients do not.
+const ECHO: &str = "[plugins.echo]\npath = '../modest.wasm'\n\
+    [[route]]\npath = '/ws'\nhandler = 'echo'\ncompression = true\n";
 
 /// Three services, and somebody who hears what one of them publishes.
 const SERVICES: &str = "[plugins.puppet]\npath = '../puppet.wasm'\n\

@@ -227,6 +227,10 @@ async fn route(
     peer: SocketAddr,
     load: &Load,
 ) -> Result<Response<Body>, Refusal> {
+    if request.headers().len() > worker.limits().headers {
+        worker.metrics().fail(Failure::BadHead, ConnectionId::NONE);
+        return Err(Refusal::TooManyHeaders);
+    }
     let layout = worker.plan();
     let plan = &layout.plan;
     let path = path::normalize(request.uri().path()).ok_or(Refusal::BadPath)?;

@@ -25,6 +25,8 @@ pub enum Refusal {
     NotAnUpgrade,
     /// Another version of the protocol (RFC 6455, section 4.4).
     WrongVersion,
+    /// More headers than a request may have, over HTTP/2; over HTTP/1.1 it is hyper that says so.
+    TooManyHeaders,
     /// Host is missing, repeated or not a host.
     BadHost,
     /// The key is missing, repeated or no base64 of 16 bytes.
@@ -62,6 +64,7 @@ impl Refusal {
     fn status(self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::TooManyHeaders => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NotAnUpgrade | Self::WrongVersion => StatusCode::UPGRADE_REQUIRED,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
@@ -80,6 +83,7 @@ impl Refusal {
             Self::NotFound => "not found\n",
             Self::NotAnUpgrade => "this path is a WebSocket; send an upgrade request\n",
             Self::WrongVersion => "Sec-WebSocket-Version must be 13\n",
+            Self::TooManyHeaders => "the request has too many headers\n",
             Self::BadHost => "exactly one Host is needed\n",
             Self::BadKey => "exactly one Sec-WebSocket-Key of 16 bytes in base64 is needed\n",
             Self::BadSubprotocol => "Sec-WebSocket-Protocol must be a list of tokens\n",
