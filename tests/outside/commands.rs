@@ -77,7 +77,7 @@ fn what_is_wrong_in_the_configuration_is_said_with_file_line_and_key() {
         (format!("{PLUGIN}[[route]\n"), "3:route: unclosed array table, expected `]`"),
         (
             format!("[server]\nlisten = 'here'\n{PLUGIN}{ROUTE}"),
-            "2:listen: `here` is not an address; write it like `127.0.0.1:8080`",
+            "2:listen: `here` is not an address; write it like `127.0.0.1:8080`, or `unix:/run/switchboard.sock`",
         ),
         (format!("{PLUGIN}{ROUTE}[[static]]\npath = 'files'\nfolder = '.'\n"), "7:path: `files` must begin with '/'"),
     ];
@@ -122,7 +122,8 @@ fn one_run_shows_all_that_is_wrong() {
 fn a_bad_address_on_the_line_is_named_with_a_good_one() {
     for listen in ["here", "127.0.0.1", "8080", "127.0.0.1:99999"] {
         let ended = run(switchboard("serve", &example("echo")).args(["--listen", listen]));
-        let said = format!("--listen: `{listen}` is not an address; write it like 127.0.0.1:8080");
+        let like = "write it like `127.0.0.1:8080`, or `unix:/run/switchboard.sock`";
+        let said = format!("--listen: `{listen}` is not an address; {like}");
         assert_eq!(failure(&ended), said);
     }
 }
