@@ -48,7 +48,7 @@ pub struct Shared {
     pub tls: Option<Tls>,
     /// How many connections there are.
     pub door: Arc<Door>,
-    /// Set once, when the services were told to start: from then on connections are accepted.
+    /// Set while services run: once they were told to start, connections are accepted; once they have stopped, clients are told.
     pub serving: watch::Sender<bool>,
     /// The way to a process that takes over.
     pub succession: Succession,

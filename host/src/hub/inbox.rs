@@ -154,6 +154,12 @@ impl Received {
         self.arrived
     }
 
+    /// Of whom there is mail now.
+    pub fn waiting(&mut self) -> Vec<TenantId> {
+        self.sort();
+        self.lines.keys().copied().collect()
+    }
+
     /// The next mail of a tenant, if it had arrived by then.
     pub fn next_of(&mut self, tenant: TenantId, by: u64) -> Option<Envelope> {
         let line = self.lines.get_mut(&tenant)?;

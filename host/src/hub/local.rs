@@ -168,6 +168,14 @@ impl LocalHub {
         }
     }
 
+    /// The same for all tenants.
+    pub async fn work_off_all(&self) {
+        let waiting = self.inbox.borrow_mut().waiting();
+        for tenant in waiting {
+            self.work_off(tenant).await;
+        }
+    }
+
     async fn let_others_on(&self) {
         if self.left.get() == 0 {
             self.left.set(OFFERS_PER_TURN);

@@ -165,12 +165,9 @@ impl Worker {
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
         tokio::select! {
-            () = self.drain() => {}
+            () = self.drain(services) => {}
             // Those that the acceptor took last are told to come again.
             () = taking => {}
-        }
-        if let Some(services) = services {
-            services.stop().await;
         }
     }
 

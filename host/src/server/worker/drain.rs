@@ -1,7 +1,8 @@
 //! How a worker's connections end when the server stops.
 //!
-//! The part of [`Worker`] behind its serving. Each client is told by a close behind all that waits for it, at a random moment
-//! of a short time, so that those that come back at once do not all come at once. Events in hand go on to their end.
+//! The part of [`Worker`] behind its serving. Services stop first, so that their last words reach clients that are there still.
+//! Each client is told by a close behind all that waits for it, at a random moment of a short time, so that those that come back
+//! at once do not all come at once. Events in hand go on to their end.
 //! Invariant: it ends, also where a client or a guest does not; guests hear of every connection first, if they listen.
 
 use std::hash::{BuildHasher, RandomState};
@@ -14,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::Worker;
 use crate::hub::mailbox::Mailbox;
 use crate::message::close;
+use crate::services::Services;
 
 /// How often a worker that drains looks whether all its sockets are gone.
 const LOOK: Duration = Duration::from_millis(20);
@@ -24,13 +26,17 @@ const EACH: Duration = Duration::from_millis(1);
 const WHILE_OTHERS_WAIT: Duration = Duration::from_secs(5);
 
 impl Worker {
-    /// Tells all clients, waits for their connections to end, and cuts those that do not.
-    pub(super) async fn drain(&self) {
+    /// Stops the services, tells all clients, waits for their connections to end, and cuts those that do not.
+    pub(super) async fn drain(&self, services: Option<Services>) {
         let (mut limit, grace) = (self.limits().drain(), self.limits().close());
         if self.shared.succession.has_begun() {
             limit = limit.min(WHILE_OTHERS_WAIT);
         }
         let ending = async {
+            if timeout(limit / 2, self.stop_services(services)).await.is_err() {
+                tracing::warn!("services did not stop within half of `drain-ms`");
+            }
+            self.local.work_off_all().await;
             self.tell_all().await;
             self.gone().await;
         };
@@ -53,6 +59,16 @@ impl Worker {
     /// Whether that is so.
     pub fn is_cutting(&self) -> bool {
         *self.cut.borrow()
+    }
+
+    /// The first worker has them all; the others wait for it.
+    async fn stop_services(&self, services: Option<Services>) {
+        if let Some(services) = services {
+            services.stop().await;
+            self.shared.serving.send_replace(false);
+        }
+        // The sender lives as long as the worker.
+        let _ = self.shared.serving.subscribe().wait_for(|serving| !serving).await;
     }
 
     async fn tell_all(&self) {
