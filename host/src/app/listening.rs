@@ -23,7 +23,7 @@ const ENDING: Duration = Duration::from_secs(30);
 /// Binds all of these, or takes what was given.
 pub fn bind_or_adopt(config: &Config) -> Result<Vec<Listener>> {
     match adopt(config)? {
-        given if given.is_empty() => bind_all(&config.listen, Vec::new()),
+        given if given.is_empty() => bind(config),
         given => Ok(given),
     }
 }

@@ -5,11 +5,11 @@
 //! Invariant: what is read here is printed so that it reads the same again.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 /// The address that a configuration without one listens on.
-const DEFAULT: &str = "127.0.0.1:8080";
+const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// One place to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct TlsConfig {
 impl ListenConfig {
     /// Where a server listens that was not told: `tls` is whether it has a certificate.
     pub fn unsaid(tls: bool) -> Self {
-        Self { address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080))), tls }
+        Self { address: Address::Tcp(DEFAULT), tls }
     }
 
     /// Reads one; paths are relative to the folder. The error says what is wrong with the text.

@@ -296,6 +296,16 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn all_mail_is_worked_off_also_of_a_crowd_that_takes_several_turns() {
+        let (local, room) = (local(), Arc::from("crowd"));
+        let members: Vec<_> = (1..=OFFERS_PER_TURN as u64 * 3).map(mailbox).collect();
+        members.iter().for_each(|member| drop(local.join(member, &room, Replay::Nothing)));
+        publish(&local, &room).await;
+        local.work_off_all().await;
+        assert!(members.iter().all(|member| member.queued() == 1));
+    }
+
     #[test]
     fn nothing_is_left_of_a_connection_that_is_disowned() {
         let (local, ann, bob) = (local(), mailbox(1), mailbox(2));
