@@ -97,19 +97,21 @@ impl Connection {
         carried_out.inspect_err(|Lost| self.mailbox.close(close::INTERNAL))
     }
 
-    /// Serves the connection to its end.
-    pub async fn run(mut self, mut socket: Socket) {
-        let end = self.serve(&mut socket).await;
+    /// Serves the connection to its end, and takes the socket with it; there is none where it was lost before it was opened.
+    ///
+    /// Both stay where they lie: what is moved into a future takes its room twice, in every idle connection. So does what is rare
+    /// and not boxed.
+    pub async fn run(&mut self, socket: &mut Option<Socket>) {
+        let end = match socket {
+            Some(socket) => self.serve(socket).await,
+            None => End::Gone(close::LOST),
+        };
         let waiting = self.mailbox.shut();
-        // Boxed like all that is rare: what is not boxed here is room that every idle connection takes.
-        let frame = Box::pin(self.part(socket, end, waiting)).await;
+        let frame = match socket.take() {
+            Some(socket) => Box::pin(self.part(socket, end, waiting)).await,
+            None => close::LOST,
+        };
         Box::pin(self.finish(&frame)).await;
-    }
-
-    /// Ends a connection whose socket was lost before it was opened.
-    pub async fn lost(self) {
-        self.mailbox.shut();
-        self.finish(&close::LOST).await;
     }
 
     async fn serve(&mut self, socket: &mut Socket) -> End {

@@ -273,10 +273,8 @@ impl Opening {
         // Boxed where it is made: what is moved into a future and pinned there takes its room twice.
         let mut serving = Box::pin(async move {
             let _held = held;
-            match socket((&worker, &connection.limits()), upgraded, deflating).await {
-                Some(socket) => connection.run(socket).await,
-                None => connection.lost().await,
-            }
+            let mut socket = socket((&worker, &connection.limits()), upgraded, deflating).await;
+            connection.run(&mut socket).await;
         });
         tokio::task::spawn_local(async move {
             let serving = pin!(turns.counted(serving.as_mut()));

@@ -33,7 +33,7 @@ impl Connection {
     }
 
     /// Leaves the rooms, then tells the guests.
-    pub(super) async fn finish(mut self, frame: &CloseFrame) {
+    pub(super) async fn finish(&mut self, frame: &CloseFrame) {
         self.set_alarm(None);
         let joined = std::mem::take(&mut self.kept.rooms);
         for room in self.implicit_rooms().iter().chain(&joined) {
