@@ -38,7 +38,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub struct Services {
     runners: BTreeMap<Arc<str>, Running>,
     /// Those of plugins that were removed, until they have ended.
-    ending: BTreeMap<Arc<str>, JoinHandle<()>>,
+    ending: BTreeMap<Arc<str>, Task>,
     home: Home,
 }
 
@@ -57,8 +57,25 @@ pub struct Home {
 
 /// A plugin's task, and the word that ends it.
 struct Running {
-    task: JoinHandle<()>,
+    task: Task,
     stopping: watch::Sender<bool>,
+}
+
+/// A task that is ended where it stands once nobody waits for it any more.
+struct Task(JoinHandle<()>);
+
+impl Task {
+    async fn ended(mut self) {
+        if (&mut self.0).await.is_err() {
+            tracing::error!("a service's task panicked");
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// One plugin that is, or may become, a service.
@@ -95,7 +112,7 @@ impl Services {
 
     /// Has the services of plugins that are no longer there stop, and starts those of new ones. Waits for nothing.
     pub fn follow(&mut self, plugins: &Plugins) {
-        self.ending.retain(|_, task| !task.is_finished());
+        self.ending.retain(|_, task| !task.0.is_finished());
         let parted = self.runners.extract_if(.., |name, _| !plugins.contains_key(name));
         for (name, running) in parted {
             running.stopping.send_replace(true);
@@ -115,29 +132,23 @@ impl Services {
         let (tell, told) = oneshot::channel();
         let task = tokio::task::spawn_local(async move {
             if let Some(before) = before {
-                wait_for(before).await;
+                before.ended().await;
             }
             let tenant = runner.nobody.tenant();
             shares.run(tenant, pin!(runner.run(stop, tell))).await;
         });
-        self.runners.insert(plugin.name().clone(), Running { task, stopping });
+        self.runners.insert(plugin.name().clone(), Running { task: Task(task), stopping });
         told
     }
 
-    /// Has all services stop, and waits for it.
+    /// Has all services stop, and waits for it; those that have not when that is given up are ended where they stand.
     pub async fn stop(self) {
         for running in self.runners.values() {
             running.stopping.send_replace(true);
         }
         for task in self.runners.into_values().map(|running| running.task).chain(self.ending.into_values()) {
-            wait_for(task).await;
+            task.ended().await;
         }
-    }
-}
-
-async fn wait_for(task: JoinHandle<()>) {
-    if task.await.is_err() {
-        tracing::error!("a service's task panicked");
     }
 }
 

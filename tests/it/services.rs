@@ -12,8 +12,16 @@ use crate::fixtures::setup;
 
 /// A service with this configuration, and a puppet on `/ws`.
 fn metronome(config: &str) -> Setup {
+    metronome_within("", config)
+}
+
+/// The same with these limits.
+fn metronome_within(limits: &str, config: &str) -> Setup {
     let toml = format!(
         r#"
+        [server]
+        limits = {{ {limits} }}
+
         [plugins]
         metronome = {{ path = "metronome.wasm", config = {{ {config} }} }}
         puppet = {{ path = "puppet.wasm" }}
@@ -71,6 +79,17 @@ async fn t5_a_service_stops_before_the_connections_end_and_its_last_words_reach_
     let at = |line: &str| told.iter().position(|message| message.starts_with(line)).expect("it was told");
     assert!(at("stop") < at("disconnect"), "{told:?}");
     assert_eq!(told.iter().filter(|line| *line == "stop").count(), 1);
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_stop_leaves_the_connections_their_half_of_the_time() {
+    // With an hour of CPU it does not fault before.
+    let limits = "drain-ms = 6000, event-cpu-ms = 3600000, event-wall-ms = 3600000";
+    let mut server = metronome_within(limits, "stop = 'await somebody'").start();
+    let mut ann = server.connect("/ws").await;
+    join(ann.expect_close(1012, "server is restarting"), server.stop()).await;
+    server.logged(|record| record.message == "services did not stop within half of `drain-ms`").await;
+    assert_eq!(server.log().records().iter().filter(|record| record.message.contains("are cut")).count(), 0);
 }
 
 #[tokio::test]
