@@ -103,12 +103,12 @@ impl Connection {
     /// and not boxed.
     pub async fn run(&mut self, socket: &mut Option<Socket>) {
         let end = match socket {
-            Some(socket) => self.serve(socket).await,
-            None => End::Gone(close::LOST),
+            Some(socket) => Some(self.serve(socket).await),
+            None => None,
         };
         let waiting = self.mailbox.shut();
-        let frame = match socket.take() {
-            Some(socket) => Box::pin(self.part(socket, end, waiting)).await,
+        let frame = match socket.take().zip(end) {
+            Some((socket, end)) => Box::pin(self.part(socket, end, waiting)).await,
             None => close::LOST,
         };
         Box::pin(self.finish(&frame)).await;
