@@ -2,9 +2,11 @@
 //!
 //! Two parts: `duel` (each attack by itself, beside one tenant on one worker) and `crowd` (many tenants, some of which
 //! attack). `corpus` lists the attacks, `site` is what a server serves, `hostile` and `intruder` are the clients that attack
-//! by a guest of theirs, `wire` those that need none, `swaps` puts components in the place of others, `findings` is what comes of it.
+//! by a guest of theirs, `wire` those that need none, `swaps` puts components in the place of others, `attacker` is the thread of each of
+//! these, `findings` is what comes of it.
 //! Invariant: no time fails a run, unless the command line demands one; a message that is lost does.
 
+mod attacker;
 pub mod corpus;
 mod crowd;
 mod duel;

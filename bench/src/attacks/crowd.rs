@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use super::corpus::MIX;
 use super::duel::{TO_BEGIN, TO_END, Times, rotated};
 use super::findings::{Half, Round};
-use super::hostile::{Hostile, Plan, Step};
+use super::hostile::{self, Plan, Step};
 use super::site::{Site, scripted_tenant};
 use crate::cores::Cores;
 use crate::load::Load;
@@ -47,7 +47,7 @@ pub fn measure(server: &Path, times: Times) -> Result<Vec<Round>> {
         let measured = times.measured * LONGER;
         let server = (peer.pid(), WORKERS);
         let calm = Half::measure(&mut load, measured, server)?;
-        let hostile = Hostile::start(peer.address(), plans())?;
+        let hostile = hostile::start(peer.address(), plans())?;
         load.warm_up(TO_BEGIN)?;
         let before = hostile.tally();
         let attacked = Half::measure(&mut load, measured, server).context("while it was attacked")?;

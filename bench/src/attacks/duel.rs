@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::attacker::Attacker;
 use super::corpus::{Attack, Means, TENANT};
 use super::findings::{Half, Round};
-use super::hostile::{Hostile, Plan, Step, Tally};
+use super::hostile::{self, Plan, Step};
 use super::intruder::Intruder;
 use super::site::{self, MODEST, Site};
-use super::swaps::Swapping;
-use super::wire::OnTheWire;
+use super::{swaps, wire};
 use crate::cores::Cores;
 use crate::load::Load;
 
@@ -37,13 +37,6 @@ const TO_COMPILE: Duration = Duration::from_secs(60);
 pub struct Times {
     pub rounds: usize,
     pub measured: Duration,
-}
-
-/// What attacks while it is there.
-enum Attacking {
-    Clients(Hostile),
-    Files(Swapping),
-    OnTheWire(OnTheWire),
 }
 
 struct Duel<'a> {
@@ -92,19 +85,18 @@ fn round(load: &mut Load, measured: Duration, duel: &Duel) -> Result<Round> {
 }
 
 impl Duel<'_> {
-    fn begin(&self, load: &mut Load) -> Result<Attacking> {
+    fn begin(&self, load: &mut Load) -> Result<Attacker> {
         if let Means::Swaps(swap) = self.attack.means {
-            return Ok(Attacking::Files(Swapping::start(self.site, swap)?));
+            return swaps::start(self.site, swap);
         }
         if let Means::Wire(wire) = self.attack.means {
-            let path = format!("/{TENANT}/ws");
-            return Ok(Attacking::OnTheWire(OnTheWire::start(self.address, &path, wire, self.attack.attackers)?));
+            return wire::start(self.address, &format!("/{TENANT}/ws"), wire, self.attack.attackers);
         }
         if self.comes_and_goes() {
             self.site.add_tenant(TENANT, &site::tenant(self.attack))?;
             self.await_tenant(load)?;
         }
-        Ok(Attacking::Clients(Hostile::start(self.address, plans(self.attack))?))
+        hostile::start(self.address, plans(self.attack))
     }
 
     fn end(&self) -> Result<()> {
@@ -124,16 +116,6 @@ impl Duel<'_> {
             load.warm_up(TO_BEGIN)?;
         }
         Ok(())
-    }
-}
-
-impl Attacking {
-    fn tally(&self) -> Tally {
-        match self {
-            Self::Clients(hostile) => hostile.tally(),
-            Self::OnTheWire(clients) => clients.tally(),
-            Self::Files(swapping) => Tally { events: swapping.done(), turned_away: 0 },
-        }
     }
 }
 

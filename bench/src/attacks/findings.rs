@@ -12,9 +12,9 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::attacker::Tally;
 use super::corpus::Weight;
 use super::crowd;
-use super::hostile::Tally;
 use crate::load::{Load, Sampled};
 use crate::proc;
 use crate::report::shown;

@@ -1,19 +1,17 @@
-//! The hostile clients: all of them on one thread of the lowest priority, which attacks until it is told to stop.
+//! The hostile clients, all of them on the thread of one attacker.
 //!
-//! It shares the generator's core, since the other one is the server's, and has what the generator leaves of it: whoever
-//! measures comes first. A connection that ends, or whose next step has another path, is opened again at once.
+//! A connection that ends, or whose next step has another path, is opened again at once.
 //! Invariant: each connection that attacks has a message on its way, or a handshake.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustix::event::{Timespec, epoll};
 
+use super::attacker::{Attacker, Progress};
 use super::intruder::{Intruder, News};
 
 const READ_BUFFER: usize = 64 * 1024;
@@ -21,8 +19,6 @@ const EVENTS_AT_ONCE: usize = 64;
 const TURN: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 /// How long nobody asks again who could not connect.
 const REST: Duration = Duration::from_millis(1);
-/// The least that there is.
-const PRIORITY: i32 = 19;
 
 /// What a hostile client says, and where.
 #[derive(Clone)]
@@ -38,72 +34,18 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
-/// How often something happened since the clients began.
-#[derive(Clone, Copy, Default)]
-pub struct Tally {
-    /// Attacks that a guest ran, to whatever end.
-    pub events: u64,
-    /// Handshakes that were refused before a guest ran.
-    pub turned_away: u64,
-}
-
-#[derive(Default)]
-struct Counters {
-    events: AtomicU64,
-    turned_away: AtomicU64,
-}
-
-/// The thread; it ends when this is dropped.
-pub struct Hostile {
-    over: Arc<AtomicBool>,
-    counters: Arc<Counters>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Hostile {
-    pub fn start(address: SocketAddr, plans: Vec<Plan>) -> Result<Self> {
-        let (over, counters) = (Arc::<AtomicBool>::default(), Arc::<Counters>::default());
-        let mut crew = Crew {
-            address,
-            over: over.clone(),
-            counters: counters.clone(),
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            members: plans.into_iter().map(Member::new).collect(),
-            buffer: vec![0; READ_BUFFER],
-        };
-        let thread = std::thread::Builder::new().name("hostile".into()).spawn(move || {
-            yield_to_others();
-            crew.attack();
-        });
-        Ok(Self { over, counters, thread: Some(thread.context("starting the hostile clients")?) })
-    }
-
-    pub fn tally(&self) -> Tally {
-        let Counters { events, turned_away } = &*self.counters;
-        Tally { events: events.load(Ordering::Relaxed), turned_away: turned_away.load(Ordering::Relaxed) }
-    }
-}
-
-impl Drop for Hostile {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It panicked, and has said so.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Has this thread run where nobody else wants to.
-pub fn yield_to_others() {
-    // The priority is a thread's on Linux. Where it cannot be lowered, the generator's delays say so.
-    let _ = rustix::process::nice(PRIORITY);
+/// Attacks as planned.
+pub fn start(address: SocketAddr, plans: Vec<Plan>) -> Result<Attacker> {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    Attacker::start("hostile", move |progress| {
+        let (members, buffer) = (plans.into_iter().map(Member::new).collect(), vec![0; READ_BUFFER]);
+        Crew { address, progress, epoll, members, buffer }.attack();
+    })
 }
 
 struct Crew {
     address: SocketAddr,
-    over: Arc<AtomicBool>,
-    counters: Arc<Counters>,
+    progress: Arc<Progress>,
     epoll: OwnedFd,
     members: Vec<Member>,
     buffer: Vec<u8>,
@@ -148,7 +90,7 @@ impl Member {
 impl Crew {
     fn attack(&mut self) {
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
-        while !self.over.load(Ordering::Relaxed) {
+        while !self.progress.is_over() {
             for place in 0..self.members.len() {
                 if self.members[place].connection.is_none() {
                     self.connect(place);
@@ -175,7 +117,7 @@ impl Crew {
                 member.connection = Some(intruder);
             }
             _ => {
-                self.counters.turned_away.fetch_add(1, Ordering::Relaxed);
+                self.progress.note_turned_away();
                 std::thread::sleep(REST);
             }
         }
@@ -186,10 +128,10 @@ impl Crew {
         let Some(connection) = &mut member.connection else { return };
         let news = connection.hear(&mut self.buffer);
         if matches!(news, News::Answered | News::Ended | News::Faulted) && !member.plan.steps.is_empty() {
-            self.counters.events.fetch_add(1, Ordering::Relaxed);
+            self.progress.note_events(1);
         }
         if news == News::TurnedAway {
-            self.counters.turned_away.fetch_add(1, Ordering::Relaxed);
+            self.progress.note_turned_away();
         }
         let stays = match news {
             News::Nothing => true,

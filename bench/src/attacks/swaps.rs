@@ -4,15 +4,12 @@
 //! They are made beforehand as far as possible, since what makes them shares the generator's core.
 //! Invariant: a file takes another's place by a rename, so the server reads none that is half written by accident.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::attacker::{Attacker, Progress};
 use super::corpus::Swap;
-use super::hostile::yield_to_others;
 use super::hostile_bytes::{Numbers, damaged, slow_to_compile};
 use super::site::Site;
 
@@ -22,58 +19,31 @@ const PAUSE: Duration = Duration::from_millis(50);
 const SLOW_PAUSE: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// The thread that does it; it ends when this is dropped.
-pub struct Swapping {
-    over: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Swapping {
-    pub fn start(site: &Site, swap: Swap) -> Result<Self> {
-        let (over, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let (whole, pause) = match swap {
-            Swap::Slow => (slow_to_compile(), SLOW_PAUSE),
-            Swap::Damaged => (site.read("modest.wasm")?, PAUSE),
-        };
-        let (site, stopped, counted) = (site.clone(), over.clone(), done.clone());
-        let thread = std::thread::Builder::new().name("swaps".into()).spawn(move || {
-            yield_to_others();
-            // Another damage in each round.
-            let mut numbers = Numbers(1 + u64::from(std::process::id()) + rest_of_clock());
-            while !stopped.load(Ordering::Relaxed) {
-                let bytes = match swap {
-                    Swap::Slow => marked(&whole, numbers.below(usize::MAX)),
-                    Swap::Damaged => damaged(&whole, &mut numbers),
-                };
-                if site.write("own.wasm", &bytes).is_ok() {
-                    counted.fetch_add(1, Ordering::Relaxed);
-                }
-                rest(pause, &stopped);
-            }
-        });
-        Ok(Self { over, done, thread: Some(thread.context("starting to swap")?) })
-    }
-
-    pub fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Swapping {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It panicked, and has said so.
-            let _ = thread.join();
+/// Puts one after the other in the place of the tenant's own.
+pub fn start(site: &Site, swap: Swap) -> Result<Attacker> {
+    let (whole, pause) = match swap {
+        Swap::Slow => (slow_to_compile(), SLOW_PAUSE),
+        Swap::Damaged => (site.read("modest.wasm")?, PAUSE),
+    };
+    let site = site.clone();
+    Attacker::start("swaps", move |progress| {
+        // Another damage in each round.
+        let mut numbers = Numbers(1 + u64::from(std::process::id()) + rest_of_clock());
+        while !progress.is_over() {
+            let bytes = match swap {
+                Swap::Slow => marked(&whole, numbers.below(usize::MAX)),
+                Swap::Damaged => damaged(&whole, &mut numbers),
+            };
+            progress.note_events(u64::from(site.write("own.wasm", &bytes).is_ok()));
+            rest(pause, &progress);
         }
-    }
+    })
 }
 
 /// Sleeps, but not beyond the end.
-fn rest(pause: Duration, over: &AtomicBool) {
+fn rest(pause: Duration, progress: &Progress) {
     let start = Instant::now();
-    while start.elapsed() < pause && !over.load(Ordering::Relaxed) {
+    while start.elapsed() < pause && !progress.is_over() {
         std::thread::sleep(GLANCE);
     }
 }

@@ -1,21 +1,18 @@
 //! Clients that attack by what they send, or leave unsent: no guest of the attacker has a part in it.
 //!
-//! All of them are one thread of the lowest priority, as the other hostile clients are. Each has its opening, and what it sends behind it
-//! again and again; one that the server ends begins anew.
+//! All of them are on the thread of one attacker. Each has its opening, and what it sends behind it again and again; one that the server
+//! ends begins anew.
 //! Invariant: nothing that such a client does waits for the server, but for its end.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use flate2::{Compress, Compression, FlushCompress};
 
+use super::attacker::{Attacker, Progress};
 use super::corpus::Wire;
-use super::hostile::{Tally, yield_to_others};
 use crate::connection::handshake;
 use crate::frames;
 
@@ -50,55 +47,28 @@ enum Then {
     Repeat,
 }
 
-/// The thread; it ends when this is dropped.
-pub struct OnTheWire {
-    over: Arc<AtomicBool>,
-    counters: Arc<[AtomicU64; 2]>,
-    thread: Option<JoinHandle<()>>,
+/// Attacks with so many clients.
+pub fn start(address: SocketAddr, path: &str, wire: Wire, clients: usize) -> Result<Attacker> {
+    let script = script(wire, &handshake(address, path));
+    Attacker::start("wire", move |progress| attack(address, (&script, clients), &progress))
 }
 
-impl OnTheWire {
-    pub fn start(address: SocketAddr, path: &str, wire: Wire, clients: usize) -> Result<Self> {
-        let (over, counters) = (Arc::<AtomicBool>::default(), Arc::<[AtomicU64; 2]>::default());
-        let script = script(wire, &handshake(address, path));
-        let (stopped, counted) = (over.clone(), counters.clone());
-        let thread = std::thread::Builder::new().name("wire".into()).spawn(move || {
-            yield_to_others();
-            attack(address, (&script, clients), (&stopped, &counted));
-        });
-        Ok(Self { over, counters, thread: Some(thread.context("starting the hostile clients")?) })
-    }
-
-    pub fn tally(&self) -> Tally {
-        let [events, turned_away] = &*self.counters;
-        Tally { events: events.load(Ordering::Relaxed), turned_away: turned_away.load(Ordering::Relaxed) }
-    }
-}
-
-impl Drop for OnTheWire {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It panicked, and has said so.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn attack(address: SocketAddr, (script, clients): (&Script, usize), (over, counters): (&AtomicBool, &[AtomicU64; 2])) {
+fn attack(address: SocketAddr, (script, clients): (&Script, usize), progress: &Progress) {
     let mut sockets: Vec<Option<Client>> = (0..clients).map(|_| None).collect();
     let mut buffer = vec![0; READ_BUFFER];
-    while !over.load(Ordering::Relaxed) {
+    while !progress.is_over() {
         let mut moved = false;
         for socket in &mut sockets {
             let Some(client) = socket else {
                 *socket = Client::open(address).ok();
-                counters[1].fetch_add(u64::from(socket.is_none()), Ordering::Relaxed);
+                if socket.is_none() {
+                    progress.note_turned_away();
+                }
                 continue;
             };
             let turn = client.turn(script, &mut buffer);
             moved |= turn.moved;
-            counters[0].fetch_add(turn.done, Ordering::Relaxed);
+            progress.note_events(turn.done);
             if turn.is_over {
                 *socket = None;
             }
